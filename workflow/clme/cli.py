@@ -1,0 +1,57 @@
+"""`clme`: what the rules of the workflow call, and what a person can call."""
+
+import importlib
+import sys
+
+import click
+
+import clme
+from clme.errors import UserError
+
+COMMANDS = {
+    "model": ("clme.commands.models", "model"),
+    "dataset": ("clme.commands.datasets", "dataset"),
+    "baseline": ("clme.commands.study", "baseline"),
+    "edit": ("clme.commands.study", "edit"),
+    "aggregate": ("clme.commands.study", "aggregate"),
+    "editors": ("clme.commands.study", "editors"),
+    "table": ("clme.commands.publish", "table"),
+    "figure": ("clme.commands.publish", "figure"),
+    "paper": ("clme.commands.publish", "paper"),
+    "timings": ("clme.commands.publish", "timings"),
+    "schema": ("clme.commands.config", "schema"),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when the command is used: torch takes seconds to load."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(clme.__version__)
+def group() -> None:
+    """Model editing for language models of code: datasets, edits, metrics, tables, figures, paper.
+
+    The workflow (`snakemake`) calls these commands; each can also be called by hand.
+    """
+
+
+def main() -> None:
+    """Run the command line; a `UserError` becomes one line and exit status 2."""
+    try:
+        group()
+    except UserError as error:
+        click.echo(f"clme: error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""The commands behind `clme`, one module per stage of the workflow."""

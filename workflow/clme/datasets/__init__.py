@@ -1,0 +1,1 @@
+"""The construction of the CLMEEval benchmark (paper, Section III-C)."""

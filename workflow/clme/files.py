@@ -1,0 +1,112 @@
+"""Files that are either whole or absent."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clme.errors import UserError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and takes its place.
+
+    Raises:
+        UserError: the folder can't be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept: some writers choose the format, or append a suffix, by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_parquet(path: Path, frame: pd.DataFrame, *, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
+    """Write `frame` with exactly the columns and types of `schema`, atomically.
+
+    Args:
+        metadata: provenance, stored under its keys in the file's own metadata.
+
+    Raises:
+        UserError: a column is missing or has values of another type; the path can't be written.
+    """
+    try:
+        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False, safe=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError) as error:
+        raise UserError(f"{path}: the rows don't fit its schema ({error})") from error
+    kept = {key.encode(): value.encode() for key, value in metadata.items()}
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(kept), temporary)
+
+
+def read_parquet(path: Path, *, schema: pa.Schema | None = None) -> pd.DataFrame:
+    """Read a Parquet file; with `schema`, insist on its columns and types.
+
+    Raises:
+        UserError: the file is missing, is no Parquet file, or lacks a column.
+    """
+    path = Path(path)
+    try:
+        table = pq.read_table(path, schema=None)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{path}: not a readable Parquet file ({error}); delete it and rerun its rule"
+        ) from error
+    if schema is not None:
+        missing = [name for name in schema.names if name not in table.schema.names]
+        if missing:
+            raise UserError(
+                f"{path}: lacks the column(s) {', '.join(missing)}; it has {', '.join(table.schema.names)}"
+            )
+        try:
+            table = table.select(schema.names).cast(schema)
+        except (pa.ArrowInvalid, ValueError) as error:
+            raise UserError(f"{path}: a column has the wrong type or an empty value ({error})") from error
+    return table.to_pandas()
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the provenance that `write_parquet` stored."""
+    stored: dict[bytes, Any] = pq.read_schema(path).metadata or {}
+    return {key.decode(): value.decode() for key, value in stored.items()}

@@ -1,0 +1,1 @@
+"""Where language models come from, and the one file that knows their internals."""

@@ -1,0 +1,1 @@
+"""Tables, figures and the paper; reads result files only and needs no torch."""

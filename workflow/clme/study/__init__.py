@@ -1,0 +1,1 @@
+"""The study: its configuration, the edit job, its journal, aggregation and statistics."""
