@@ -1,0 +1,244 @@
+"""An edit is a value: a list of deltas that can be saved, loaded and applied to any row of a batch."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import linear
+
+from clme.errors import UserError
+from clme.files import atomic
+from clme.models.decoder import Hook, Site
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Adds a matrix of low rank to a weight: y += (x B^T) A^T.
+
+    Attributes:
+        site: the linear module whose weight changes.
+        left: A [d_out, rank].
+        right: B [rank, d_in].
+    """
+
+    site: Site
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Replaces a weight: y = x W^T + bias.
+
+    Attributes:
+        site: the linear module whose weight changes.
+        weight: W [d_out, d_in].
+        bias: the module's own bias [d_out], if it has one.
+    """
+
+    site: Site
+    weight: Tensor
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Replaces a module's output where its input is near a key (GRACE, Hartvigsen et al., 2023, Section 2).
+
+    The query is the module's input at the prompt's last token.
+
+    Attributes:
+        site: the linear module whose output is replaced.
+        keys: [entries, d_in].
+        values: [entries, d_out].
+        radii: [entries]; an entry fires at Euclidean distances up to its radius, the nearest first.
+        decoding: whether the tokens after the prompt are compared too, each on its own.
+    """
+
+    site: Site
+    keys: Tensor
+    values: Tensor
+    radii: Tensor
+    decoding: bool = False
+
+
+Delta = LowRank | Dense | Codebook
+KINDS: dict[str, type[LowRank] | type[Dense] | type[Codebook]] = {
+    "low_rank": LowRank,
+    "dense": Dense,
+    "codebook": Codebook,
+}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What an editor makes of one request; the empty edit leaves the model as it is.
+
+    Attributes:
+        deltas: applied in this order where several act on one module.
+        steps: optimisation steps that were taken.
+        loss: the last step's loss, if the editor has one.
+    """
+
+    deltas: tuple[Delta, ...] = ()
+    steps: int = 0
+    loss: float | None = None
+
+    @property
+    def acts_at_prompt_end_only(self) -> bool:
+        """Whether a prompt at whose end nothing fires is continued as by the unedited model."""
+        return all(isinstance(delta, Codebook) and not delta.decoding for delta in self.deltas)
+
+    @property
+    def first_layer(self) -> int | None:
+        """The lowest layer that the edit acts in; None for the empty edit."""
+        return min((delta.site.layer for delta in self.deltas), default=None)
+
+    def save(self, path: Path) -> None:
+        """Write the edit as one safetensors file.
+
+        Raises:
+            UserError: the path can't be written.
+        """
+        tensors: dict[str, Tensor] = {}
+        deltas = []
+        for number, delta in enumerate(self.deltas):
+            kind = next(name for name, cls in KINDS.items() if isinstance(delta, cls))
+            fields = vars(delta)
+            parts = {name: part for name, part in fields.items() if isinstance(part, Tensor)}
+            tensors |= {f"{number}.{name}": part.contiguous() for name, part in parts.items()}
+            rest = {name: part for name, part in fields.items() if name not in parts and name != "site"}
+            deltas.append({"kind": kind, "site": list(delta.site), **rest})
+        header = {"deltas": deltas, "steps": self.steps, "loss": self.loss}
+        with atomic(path) as temporary:
+            save_file(tensors, temporary, metadata={"edit": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "Edit":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is missing or holds no edit.
+        """
+        try:
+            with safe_open(path, framework="pt") as stored:
+                header = json.loads((stored.metadata() or {})["edit"])
+                tensors = {name: stored.get_tensor(name).to(device) for name in stored.keys()}  # noqa: SIM118
+            deltas = []
+            for number, rest in enumerate(header["deltas"]):
+                kind = KINDS[rest.pop("kind")]
+                site = Site(*rest.pop("site"))
+                parts = {
+                    name.split(".", 1)[1]: part
+                    for name, part in tensors.items()
+                    if name.startswith(f"{number}.")
+                }
+                deltas.append(kind(site=site, **parts, **rest))
+            return cls(tuple(deltas), header["steps"], header["loss"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: holds no edit that can be read ({error!r})") from error
+
+
+class Fired:
+    """Collects on which rows of a batch some codebook has fired."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.rows = torch.zeros(rows, dtype=torch.bool, device=device)
+
+
+def edit_hooks(
+    edits: Sequence[Edit], *, prompt_end: Tensor | None, fired: Fired | None = None
+) -> list[tuple[Site, Hook]]:
+    """Return the hooks that put row b of a batch under edit b.
+
+    Args:
+        edits: one for each row; rows of the same request share one object.
+        prompt_end: [rows], where among the tokens being read each row's prompt ends; None when the
+            tokens being read come after the prompt.
+        fired: notes the rows on which a codebook fires.
+    """
+    hooks: list[tuple[Site, Hook]] = []
+    for column in zip_longest(*(edit.deltas for edit in edits)):
+        for site, kind in dict.fromkeys((delta.site, type(delta)) for delta in column if delta is not None):
+            rows = [row for row, d in enumerate(column) if isinstance(d, kind) and d.site == site]
+            deltas: list[Any] = [column[row] for row in rows]
+            if kind is LowRank:
+                hooks.append((site, _low_rank_hook(rows, deltas)))
+            elif kind is Dense:
+                hooks += [
+                    (site, _dense_hook(same_rows, delta)) for delta, same_rows in _by_identity(rows, deltas)
+                ]
+            elif prompt_end is not None:
+                hooks.append((site, _prompt_end_hook(rows, deltas, prompt_end, fired)))
+            else:
+                pairs = zip(rows, deltas, strict=True)
+                hooks += [(site, _decoding_hook(row, delta)) for row, delta in pairs if delta.decoding]
+    return hooks
+
+
+def _by_identity(rows: list[int], deltas: list[Any]) -> Iterator[tuple[Any, list[int]]]:
+    """Group rows by the delta object that they share."""
+    for delta in {id(delta): delta for delta in deltas}.values():
+        yield delta, [row for row, other in zip(rows, deltas, strict=True) if other is delta]
+
+
+def _low_rank_hook(rows: list[int], deltas: list[LowRank]) -> Hook:
+    """Y[b] += (X[b] B_b^T) A_b^T for all rows at once; smaller ranks are filled up with zeros."""
+    left = torch.nn.utils.rnn.pad_sequence([delta.left.T for delta in deltas], batch_first=True)
+    right = torch.nn.utils.rnn.pad_sequence([delta.right for delta in deltas], batch_first=True)
+
+    def hook(x: Tensor, y: Tensor) -> Tensor:
+        index = torch.tensor(rows, device=x.device)
+        added = torch.bmm(torch.bmm(x[index].to(right.dtype), right.mT), left)
+        return y.index_add(0, index, added.to(y.dtype))
+
+    return hook
+
+
+def _dense_hook(rows: list[int], delta: Dense) -> Hook:
+    def hook(x: Tensor, y: Tensor) -> Tensor:
+        index = torch.tensor(rows, device=x.device)
+        return y.index_copy(0, index, linear(x[index], delta.weight, delta.bias))
+
+    return hook
+
+
+def _lookup(codebook: Codebook, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the nearest entry of each query [n, d_in]: whether it fires [n], and its value [n, d_out]."""
+    distances = torch.linalg.vector_norm(queries[:, None].float() - codebook.keys[None].float(), dim=2)
+    nearest, entry = distances.min(dim=1)
+    return nearest <= codebook.radii[entry], codebook.values[entry]
+
+
+def _prompt_end_hook(
+    rows: list[int], deltas: list[Codebook], prompt_end: Tensor, fired: Fired | None
+) -> Hook:
+    def hook(x: Tensor, y: Tensor) -> Tensor:
+        replaced = y.clone()
+        for delta, same_rows in _by_identity(rows, deltas):
+            index = torch.tensor(same_rows, device=x.device)
+            ends = prompt_end[index]
+            fires, values = _lookup(delta, x[index, ends])
+            replaced[index[fires], ends[fires]] = values[fires].to(y.dtype)
+            if fired is not None:
+                fired.rows[index] |= fires
+        return replaced
+
+    return hook
+
+
+def _decoding_hook(row: int, delta: Codebook) -> Hook:
+    def hook(x: Tensor, y: Tensor) -> Tensor:
+        fires, values = _lookup(delta, x[row])
+        replaced = y.clone()
+        replaced[row, fires] = values[fires].to(y.dtype)
+        return replaced
+
+    return hook
