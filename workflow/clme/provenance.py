@@ -75,6 +75,16 @@ def _imports(source: Path) -> Iterable[str]:
                 yield name
 
 
+def processor() -> str:
+    """Return the processor's model, as the operating system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, this package and the installed libraries that results depend on."""
     found = {"python": platform.python_version(), "clme": clme.__version__}

@@ -14,6 +14,8 @@ from clme.edits import Edit, Fired, edit_hooks
 from clme.evaluation.sampling import Sampler
 from clme.models.decoder import Context, Decoder, padded
 
+_HEAD_POSITIONS = 256
+
 
 @dataclass(frozen=True)
 class Row:
@@ -189,14 +191,26 @@ class Continuer:
             return [[] for _ in rows], prompts.context, prompts.logits
         hooks = edit_hooks(prompts.edits, prompt_end=None)
         hidden, context = decoder.read(expected, mask, prompts.context, hooks=hooks)
-        logits = torch.cat([prompts.logits[:, None], decoder.logits(hidden)], dim=1)
-        right = (logits[:, :-1].argmax(dim=2) == expected) & mask
-        known = right.long().cumprod(dim=1).sum(dim=1)
-        number = torch.arange(len(rows), device=decoder.device)
+        first = prompts.logits.argmax(dim=1, keepdim=True)
+        likeliest = torch.cat([first, self._likeliest(hidden[:, :-1], mask[:, 1:])], dim=1)
+        known = ((likeliest == expected) & mask).long().cumprod(dim=1).sum(dim=1)
         slots = torch.arange(expected.shape[1], device=decoder.device)
         wrong = torch.cat([torch.zeros_like(prompts.context.valid), slots[None] >= known[:, None]], dim=1)
         outputs = [list(row.expected[:count]) for row, count in zip(rows, known.tolist(), strict=True)]
-        return outputs, context.without(wrong), logits[number, known]
+        number = torch.arange(len(rows), device=decoder.device)
+        after = decoder.logits(hidden[number, (known - 1).clamp(min=0)])
+        logits = torch.where(known[:, None] > 0, after, prompts.logits)
+        return outputs, context.without(wrong), logits
+
+    def _likeliest(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the likeliest next tokens [rows, tokens] where `mask` is set, else -1.
+
+        The head runs over parts of the positions: all logits at once would be the largest tensor of all.
+        """
+        found = torch.full(mask.shape, -1, dtype=torch.long, device=hidden.device)
+        parts = hidden[mask].split(_HEAD_POSITIONS)
+        found[mask] = torch.cat([self._decoder.logits(part).argmax(dim=1) for part in parts])
+        return found
 
     def _next(self, tokens: Tensor, context: Context, edits: list[Edit]) -> tuple[Tensor, Context]:
         """Read one more token [rows, 1]; return the logits [rows, vocabulary] after it."""

@@ -93,7 +93,7 @@ class Decoder:
         self.model = model.eval().requires_grad_(False)
         base = model.base_model
         self.embedding = cast(nn.Embedding, model.get_input_embeddings())
-        self.head = cast(nn.Module, model.get_output_embeddings())
+        self.head = cast(nn.Linear, model.get_output_embeddings())
         self.layers = cast(
             nn.ModuleList, self._only(base, "list of layers", lambda child: isinstance(child, nn.ModuleList))
         )
@@ -154,6 +154,17 @@ class Decoder:
                 f"{type(self.model).__name__}: run layer by layer its logits differ from its own forward pass"
                 f" by {error:.1e} of the largest; it is not built like Llama, Qwen2 or StableLM"
             )
+
+    @property
+    def device_name(self) -> str:
+        """What the device calls itself, for provenance."""
+        named = getattr(torch.get_device_module(self.device), "get_device_name", None)
+        return str(named(self.device)) if named is not None else self.device.type
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of logits."""
+        return int(self.head.out_features)
 
     @property
     def depth(self) -> int:

@@ -1,0 +1,79 @@
+"""`clme baseline`, `clme edit`, `clme aggregate`, `clme editors`."""
+
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+SETTINGS_HELP = "The job's settings as a JSON object, or @FILE that holds it."
+
+
+def _text(settings: str) -> str:
+    return Path(settings[1:]).read_text(encoding="utf-8") if settings.startswith("@") else settings
+
+
+@click.command()
+@click.argument("model", type=FOLDER)
+@click.argument("cases", type=FILE)
+@click.option("--settings", required=True, help=SETTINGS_HELP)
+@click.option("--journals", type=FOLDER, required=True, help="Folder where finished batches are kept.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def baseline(model: Path, cases: Path, settings: str, journals: Path, output: Path) -> None:
+    """Compute what the unedited MODEL (a folder) says to the CASES (a dataset's cases.parquet).
+
+    A run that was interrupted goes on where it stopped. Example of settings:
+    {"model": "smollm2-135m", "dataset": "cnle", "evaluation": {"cases": 24}}
+    """
+    from clme.study import baseline as job
+    from clme.study.settings import BaselineSettings, parse
+
+    job.run(model, cases, parse(BaselineSettings, _text(settings)), journals, output)
+
+
+@click.command()
+@click.argument("model", type=FOLDER)
+@click.argument("cases", type=FILE)
+@click.argument("baseline", type=FILE)
+@click.option("--settings", required=True, help=SETTINGS_HELP)
+@click.option("--journals", type=FOLDER, required=True, help="Folder where finished batches are kept.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def edit(model: Path, cases: Path, baseline: Path, settings: str, journals: Path, output: Path) -> None:
+    """Edit MODEL (a folder) for each of the CASES (a dataset's cases.parquet) of one fold and evaluate.
+
+    BASELINE is the output of `clme baseline` for the same model and cases. A run that was interrupted
+    goes on after its last finished batch. Example of settings: {"model": "smollm2-135m", "dataset":
+    "cnle", "editor": "grace", "fold": 0, "hyperparameters": {"layer": 12}}
+    """
+    from clme.study import edit_job
+    from clme.study.settings import EditSettings, parse
+
+    edit_job.run(model, cases, baseline, parse(EditSettings, _text(settings)), journals, output)
+
+
+@click.command()
+@click.argument("edits", type=FILE, nargs=-1, required=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def aggregate(edits: tuple[Path, ...], seed: int, output: Path) -> None:
+    """Put the result files of edit jobs (EDITS, all folds) together: means and 95% intervals."""
+    from clme.study import aggregate as job
+
+    job.run(edits, seed, output)
+
+
+@click.command()
+@click.argument("name", required=False)
+def editors(name: str | None) -> None:
+    """List the registered editors, or the hyperparameters of the one with this NAME."""
+    from clme.editors import registry
+
+    if name is None:
+        for registered in registry.names():
+            summary = (registry.editor(registered).__doc__ or "").splitlines()[0]
+            click.echo(f"{registered:16} {summary}")
+        return
+    chosen = registry.editor(name)
+    for key, field in chosen.Config.model_fields.items():
+        released = f" [released: {chosen.released[key]}]" if key in chosen.released else ""
+        click.echo(f"{key:16} {field.default!s:16} {field.description}{released}")

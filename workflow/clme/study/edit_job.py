@@ -1,0 +1,164 @@
+"""The edit job: one editor on one fold of a dataset; edits, evaluates, measures, and loses nothing."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from clme.editors import registry
+from clme.editors.base import Editor, Failure, Request
+from clme.edits import Edit
+from clme.errors import UserError
+from clme.files import write_parquet
+from clme.progress import Progress
+from clme.study import baseline
+from clme.study.cases import EncodedCase, read_cases, select
+from clme.study.evaluate import Evaluator, Outputs
+from clme.study.jobs import Loaded, file_metadata, identity, load, plan, run_batches
+from clme.study.journal import Journal
+from clme.study.measure import Cost, Meter
+from clme.study.schema import EDITS
+from clme.study.settings import EditSettings
+
+
+def make_editor(settings: EditSettings) -> Editor:
+    """Return the configured editor.
+
+    Raises:
+        UserError: it isn't registered, or a hyperparameter is wrong.
+    """
+    chosen = registry.editor(settings.editor)
+    try:
+        config = chosen.configured(settings.protocol, settings.hyperparameters)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise UserError(f"hyperparameters of {settings.editor}: {'; '.join(problems)}") from error
+    return chosen(config, settings.seed)
+
+
+def run(
+    model: Path, cases: Path, baseline_path: Path, settings: EditSettings, journals: Path, output: Path
+) -> None:
+    """Edit and evaluate the selected cases of the fold and write one row for each as Parquet.
+
+    Raises:
+        UserError: an input can't be used, or the output can't be written. Finished batches are kept.
+    """
+    editor = make_editor(settings)
+    inputs = {"cases": cases, "baseline": baseline_path}
+    about = identity(settings, model, inputs, [__name__, registry.module(settings.editor)])
+    kept = ("model_manifest_sha256", "cases_sha256")
+    made = {name: str(about[name]) for name in kept} | {
+        "protocol": settings.protocol,
+        "seed": str(settings.seed),
+    }
+    unedited = baseline.read(baseline_path, made)
+    loaded = load(model, cases, settings, settings.fold)
+    missing = [case.case.case_id for case in loaded.cases if case.case.case_id not in unedited]
+    if missing:
+        raise UserError(f"{baseline_path}: lacks {len(missing)} cases, such as {missing[0]}; rerun its rule")
+    editor.check(loaded.decoder)
+    job = _Job(editor, settings, loaded, unedited)
+    with Journal(journals, about) as journal:
+        job.measure(journal, _timed(cases, settings))
+        compute = settings.compute
+        batches = plan(loaded.cases, compute.batch_cases, compute.edit_tokens)
+        results = run_batches(job.label, batches, journal, job.batch)
+        rows = [job.row(case, results[case.case.case_id], journal) for case in loaded.cases]
+    frame = pd.DataFrame(rows, columns=EDITS.names)
+    write_parquet(output, frame, schema=EDITS, metadata=file_metadata(about, loaded.decoder))
+    failed = int((frame["status"] == "failed").sum())
+    print(f"{job.label}: {len(rows)} cases, {failed} failed -> {output}", file=sys.stderr, flush=True)
+
+
+def _timed(cases: Path, settings: EditSettings) -> set[str]:
+    """Return the ids of the cases, of all folds, that are edited one at a time."""
+    chosen = select(read_cases(cases), settings.evaluation)
+    return {case.case_id for case in chosen[: settings.evaluation.timed_cases]}
+
+
+class _Job:
+    """The work of one edit job.
+
+    Args:
+        editor: the configured editor.
+        settings: the job's settings.
+        loaded: the model and the fold's cases.
+        unedited: the baseline's outputs by case.
+    """
+
+    def __init__(
+        self, editor: Editor, settings: EditSettings, loaded: Loaded, unedited: dict[str, Outputs]
+    ) -> None:
+        self._editor, self._settings, self._loaded, self._unedited = editor, settings, loaded, unedited
+        self._evaluator: Evaluator = loaded.evaluator(settings)
+        self.label = f"{settings.editor} {settings.model}/{settings.dataset} fold {settings.fold}"
+
+    def measure(self, journal: Journal, timed: set[str]) -> None:
+        """Edit the timed cases one at a time, after one edit to warm up."""
+        cases = [case for case in self._loaded.cases if case.case.case_id in timed]
+        waiting = [case for case in cases if _cost_key(case) not in journal.records]
+        if not waiting:
+            return
+        meter = Meter(self._loaded.decoder.device)
+        if not any(_has_effect(found) for found in self._edit([waiting[0]])):
+            return
+        with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:
+            for case in waiting:
+                cost = meter.measure(lambda case=case: self._edit([case]))
+                journal.write(_cost_key(case), asdict(cost))
+                progress.advance()
+
+    def _edit(self, cases: Sequence[EncodedCase]) -> list[Edit | Failure]:
+        requests = [Request(case.case.case_id, case.request.prompt, case.request.target) for case in cases]
+        return self._editor.edit(self._loaded.decoder, requests)
+
+    def batch(self, batch: list[EncodedCase]) -> dict[str, Any]:
+        """Edit and evaluate a batch; return the result columns by case."""
+        found = self._edit(batch)
+        edits = [edit if isinstance(edit, Edit) else Edit() for edit in found]
+        unedited = [self._unedited[case.case.case_id] for case in batch]
+        outputs = self._evaluator.run(batch, edits, unedited)
+        rows = {}
+        for case, edit, outcome, before, after in zip(batch, edits, found, unedited, outputs, strict=True):
+            error = outcome.reason if isinstance(outcome, Failure) else ""
+            if error:
+                print(f"{self.label}: case {case.case.case_id} failed: {error}", file=sys.stderr, flush=True)
+            rows[case.case.case_id] = {
+                "status": "failed" if error else "ok",
+                "error": error,
+                "edit_steps": edit.steps,
+                "edit_loss": edit.loss,
+                **self._evaluator.score(case, after, before),
+            }
+        return rows
+
+    def row(self, case: EncodedCase, results: dict[str, Any], journal: Journal) -> dict[str, Any]:
+        """Return a case's row of the result file."""
+        settings = self._settings
+        cost = Cost(**journal.records[key]) if (key := _cost_key(case)) in journal.records else None
+        return {
+            "model": settings.model,
+            "dataset": settings.dataset,
+            "editor": settings.editor,
+            "fold": settings.fold,
+            "case_id": case.case.case_id,
+            "prompt": case.case.prompt,
+            "rephrase": case.case.rephrase,
+            "target": case.case.target,
+            "edit_seconds": cost.seconds if cost else None,
+            "peak_memory_mb": cost.peak_memory_mb if cost else None,
+            **results,
+        }
+
+
+def _cost_key(case: EncodedCase) -> str:
+    return f"cost {case.case.case_id}"
+
+
+def _has_effect(found: Edit | Failure) -> bool:
+    return isinstance(found, Edit) and bool(found.deltas)

@@ -1,0 +1,128 @@
+"""What baseline and edit jobs share: loading, identity, the plan of batches."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clme.evaluation.protocol import PROTOCOLS, Protocol
+from clme.files import sha256_file
+from clme.models.decoder import Decoder
+from clme.models.manifest import manifest_sha256
+from clme.models.text import Tokenizer
+from clme.progress import Progress
+from clme.provenance import processor, source_hash, versions
+from clme.study.cases import EncodedCase, encode, read_cases, select
+from clme.study.evaluate import Evaluator
+from clme.study.journal import Journal
+from clme.study.settings import BaselineSettings
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and the cases that a job is about."""
+
+    decoder: Decoder
+    tokenizer: Tokenizer
+    cases: list[EncodedCase]
+    protocol: Protocol
+
+    def evaluator(self, settings: BaselineSettings) -> Evaluator:
+        """Return what evaluates edits under the job's protocol."""
+        return Evaluator(
+            self.decoder, self.tokenizer, self.protocol, settings.seed, settings.compute.read_tokens
+        )
+
+
+def load(model: Path, cases: Path, settings: BaselineSettings, fold: int | None = None) -> Loaded:
+    """Load a model and the selected cases, of one fold or of all.
+
+    Raises:
+        UserError: the model or the cases can't be used.
+    """
+    chosen = select(read_cases(cases), settings.evaluation)
+    wanted = [case for case in chosen if fold is None or case.fold == fold]
+    tokenizer = Tokenizer.load(model)
+    decoder = Decoder.load(model, device=settings.compute.device, dtype=settings.compute.dtype)
+    encoded = encode(wanted, tokenizer, decoder.max_tokens, cases)
+    return Loaded(decoder, tokenizer, encoded, PROTOCOLS[settings.protocol])
+
+
+def identity(
+    settings: BaselineSettings, model: Path, inputs: Mapping[str, Path], modules: Sequence[str]
+) -> dict[str, Any]:
+    """Return all that determines a job's result.
+
+    Args:
+        settings: the job's settings.
+        model: the model's folder.
+        inputs: the other input files, by what they are.
+        modules: whose source, with all that they import, makes the result.
+    """
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "model_manifest_sha256": manifest_sha256(model),
+        **{f"{name}_sha256": sha256_file(path) for name, path in inputs.items()},
+        "source_hash": source_hash(*modules),
+        "versions": versions(),
+    }
+
+
+def file_metadata(identity: Mapping[str, Any], decoder: Decoder) -> dict[str, str]:
+    """Return an identity as the metadata of a result file, with the hardware."""
+    found = {name: value if isinstance(value, str) else json.dumps(value) for name, value in identity.items()}
+    settings = identity["settings"]
+    hardware = {"processor": processor(), "device": decoder.device_name}
+    return {
+        **found,
+        "clme_version": identity["versions"]["clme"],
+        "protocol": settings["protocol"],
+        "seed": str(settings["seed"]),
+        "hardware": json.dumps(hardware),
+    }
+
+
+def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> list[list[EncodedCase]]:
+    """Lay cases into batches of cases of like length; the same cases and limits give the same batches.
+
+    Args:
+        cases: to be laid into batches.
+        batch_cases: cases in a batch at most.
+        batch_tokens: prompt and target tokens in a batch at most, padding included; one case always fits.
+    """
+    batches: list[list[EncodedCase]] = []
+    for case in sorted(cases, key=lambda case: (_length(case), case.case.case_id)):
+        wanted = len(batches[-1]) + 1 if batches else 0
+        if not batches or wanted > batch_cases or wanted * _length(case) > batch_tokens:
+            batches.append([])
+        batches[-1].append(case)
+    return batches
+
+
+def _length(case: EncodedCase) -> int:
+    return len(case.request.prompt) + len(case.request.target)
+
+
+def run_batches(
+    label: str,
+    batches: Sequence[list[EncodedCase]],
+    journal: Journal,
+    compute: Callable[[list[EncodedCase]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Compute the batches that are not in the journal yet, and return the results of all by case.
+
+    Args:
+        label: what the progress is called.
+        batches: the job's plan.
+        journal: open.
+        compute: returns the JSON-ready result of each case of a batch.
+    """
+    keys = ["batch " + batch[0].case.case_id for batch in batches]
+    done = sum(len(batch) for key, batch in zip(keys, batches, strict=True) if key in journal.records)
+    with Progress(label, sum(map(len, batches)), "case", done) as progress:
+        for key, batch in zip(keys, batches, strict=True):
+            if key not in journal.records:
+                journal.write(key, compute(batch))
+                progress.advance(len(batch))
+    return {case_id: result for key in keys for case_id, result in journal.records[key].items()}

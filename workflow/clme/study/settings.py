@@ -1,0 +1,70 @@
+"""What determines the result of a job, as one JSON object on its command line."""
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clme.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compute(_Settings):
+    """Where and in which portions the model runs."""
+
+    device: str = Field("auto", description="a torch device, or auto: the accelerator where there is one")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the model")
+    batch_cases: int = Field(8, ge=1, description="requests that are edited together at most")
+    edit_tokens: int = Field(2048, ge=1, description="tokens that are optimised over together at most")
+    read_tokens: int = Field(8192, ge=1, description="tokens that are read together in evaluation at most")
+
+
+class Selection(_Settings):
+    """Which of a dataset's targeted cases are edited, and how they are measured."""
+
+    cases: int | None = Field(None, ge=1, description="how many, in the dataset's seeded order; null: all")
+    skip: int = Field(0, ge=0, description="how many of the first are left out (for tuning on others)")
+    timed_cases: int = Field(
+        8, ge=0, description="how many are also edited one at a time for time and memory"
+    )
+    exclude: tuple[str, ...] = Field((), description="case ids to be left out, with the reason in a comment")
+
+
+class BaselineSettings(_Settings):
+    """Settings of a baseline job: the unedited model on one dataset."""
+
+    model: str
+    dataset: str
+    seed: int = 0
+    protocol: Literal["paper", "released"] = "paper"
+    compute: Compute = Compute()
+    evaluation: Selection = Selection()
+
+
+class EditSettings(BaselineSettings):
+    """Settings of an edit job: one editor on one fold of a dataset.
+
+    Attributes:
+        hyperparameters: those that differ from the editor's defaults under the protocol.
+    """
+
+    editor: str
+    fold: int = Field(0, ge=0)
+    hyperparameters: dict[str, Any] = {}
+
+
+def parse(model: type[Model], text: str) -> Model:
+    """Read settings from JSON.
+
+    Raises:
+        UserError: a key is unknown, missing or of the wrong type; each is named.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+        raise UserError(f"--settings: {'; '.join(problems)}") from error
