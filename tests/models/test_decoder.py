@@ -89,7 +89,7 @@ def test_layers_from_the_middle_with_a_cache(model, decoder):
 
 def test_tokens_can_be_taken_back_and_rows_selected(model, decoder):
     row = ROWS[0]
-    _, context = decoder.read(*padded([row[:3] + [77, 78], row[:3] + [1, 2]], decoder.device))
+    _, context = decoder.read(*padded([[*row[:3], 77, 78], [*row[:3], 1, 2]], decoder.device))
     taken_back = torch.tensor([[False, False, False, True, True]] * 2)
     context = context.without(taken_back).rows(torch.tensor([1, 1, 0]))
     hidden, _ = decoder.read(*padded([row[3:]] * 3, decoder.device), context)
@@ -208,7 +208,7 @@ def test_a_file_without_edit_is_refused(tmp_path, decoder):
 
 
 def test_sites_are_checked(decoder):
-    with pytest.raises(UserError, match="layer 6.*0 to 5"):
+    with pytest.raises(UserError, match=r"layer 6.*0 to 5"):
         decoder.site(6, MODULE)
     with pytest.raises(UserError, match=r"mlp\.nowhere.*mlp\.down_proj"):
         decoder.site(2, "mlp.nowhere")

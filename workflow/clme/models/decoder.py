@@ -229,6 +229,8 @@ class Decoder:
         """
         stop = self.depth if stop is None else stop
         hidden = tokens if tokens.is_floating_point() else self.embed(tokens)
+        if mask.shape[1] == 0:
+            return hidden, context or Context((None,) * self.depth, mask)
         past = context.valid if context is not None else mask[:, :0]
         positions = (past.sum(dim=1, keepdim=True) + mask.cumsum(dim=1) - 1).clamp(min=0)
         attention = _attention_mask(past, mask)

@@ -74,7 +74,7 @@ def interval(values: np.ndarray, random: np.random.Generator) -> tuple[np.ndarra
     found = bootstrap(
         (values,), np.mean, axis=0, n_resamples=RESAMPLES, batch=100, method="percentile", rng=random
     ).confidence_interval
-    return found.low, found.high
+    return np.asarray(found.low), np.asarray(found.high)
 
 
 def _refuse_mixture(paths: Sequence[Path]) -> None:

@@ -58,9 +58,10 @@ def read(path: Path, expected: dict[str, str]) -> dict[str, Outputs]:
                 f"{path}: was made with another {name} ({metadata.get(name)}, now {value}); rerun its rule"
             )
     return {
-        row.case_id: Outputs(
-            tuple(tuple(map(int, ids)) for ids in row.greedy),
-            tuple(tuple(map(int, ids)) for ids in row.sampled),
-        )
-        for row in frame.itertuples(index=False)
+        str(record["case_id"]): Outputs(_ids(record["greedy"]), _ids(record["sampled"]))
+        for record in frame.to_dict("records")
     }
+
+
+def _ids(lists: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, ids)) for ids in lists)

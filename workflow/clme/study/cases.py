@@ -50,23 +50,27 @@ def read_cases(path: Path) -> list[Case]:
     frame = read_parquet(path, schema=CASES)
     cases = []
     seen: set[str] = set()
-    for number, row in enumerate(frame.itertuples(index=False)):
-        texts = {"case_id": row.case_id, "prompt": row.prompt, "rephrase": row.rephrase, "target": row.target}
-        neighbours = tuple(row.neighbours)
-        bad = next(
-            (name for name, text in texts.items() if not isinstance(text, str) or not text.strip()), None
+    for number, row in enumerate(frame.to_dict("records")):
+        case = Case(
+            fold=int(row["fold"]),
+            neighbours=tuple(row["neighbours"]),
+            **{name: row[name] for name in ("case_id", "prompt", "rephrase", "target")},
         )
-        if bad is None and not (neighbours and all(isinstance(text, str) and text for text in neighbours)):
-            bad = "neighbours"
-        if bad is not None:
-            raise UserError(
-                f"{path}: row {number} (case {row.case_id}): `{bad}` is empty; mend or drop the row"
-            )
-        if row.case_id in seen:
-            raise UserError(f"{path}: row {number}: case {row.case_id} is there twice; drop one of the rows")
-        seen.add(row.case_id)
-        cases.append(Case(row.case_id, int(row.fold), row.prompt, row.rephrase, row.target, neighbours))
+        _check_row(case, f"{path}: row {number}")
+        if case.case_id in seen:
+            raise UserError(f"{path}: row {number}: case {case.case_id} is there twice; drop one of the rows")
+        seen.add(case.case_id)
+        cases.append(case)
     return cases
+
+
+def _check_row(case: Case, where: str) -> None:
+    for name in ("case_id", "prompt", "rephrase", "target"):
+        text = getattr(case, name)
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{where} (case {case.case_id}): `{name}` is empty; mend or drop the row")
+    if not case.neighbours or not all(isinstance(text, str) and text for text in case.neighbours):
+        raise UserError(f"{where} (case {case.case_id}): an empty neighbour; mend or drop the row")
 
 
 def select(cases: Sequence[Case], selection: Selection) -> list[Case]:

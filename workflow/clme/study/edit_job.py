@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class _Job:
             return
         with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:
             for case in waiting:
-                cost = meter.measure(lambda case=case: self._edit([case]))
+                cost = meter.measure(partial(self._edit, [case]))
                 journal.write(_cost_key(case), asdict(cost))
                 progress.advance()
 
