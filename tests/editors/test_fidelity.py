@@ -37,27 +37,17 @@ def test_grace_equals_the_reference(decoder):
     for request, edit in zip(REQUESTS, Grace(config, seed=4).edit(decoder, REQUESTS), strict=True):
         (codebook,) = edit.deltas
         start = torch.from_numpy(generator(4, "grace", request.case_id).random(64).astype(np.float32))
-        value = grace_value(
-            decoder.model,
-            request.prompt,
-            request.target,
-            start,
-            layer=3,
-            module=MODULE,
-            steps=30,
-            learning_rate=1.0,
-        )
+        texts = (request.prompt, request.target)
+        value = grace_value(decoder.model, *texts, start, layer=3, module=MODULE, steps=30, learning_rate=1.0)
         close(codebook.values[0], value)
         inputs = []
         module = decoder.model.base_model.layers[3].get_submodule(MODULE)
         handle = module.register_forward_hook(lambda _, args, __, kept=inputs: kept.append(args[0]))
-        mean_loss(decoder.model, request.prompt, request.target)
+        mean_loss(decoder.model, *texts)
         handle.remove()
         close(codebook.keys[0], inputs[0][0, len(request.prompt) - 1])
         with replaced_output(decoder.model, 3, MODULE, len(request.prompt) - 1, value):
-            assert float(mean_loss(decoder.model, request.prompt, request.target)) == pytest.approx(
-                edit.loss, abs=1e-3
-            )
+            assert float(mean_loss(decoder.model, *texts)) == pytest.approx(edit.loss, abs=1e-3)
 
 
 @pytest.mark.parametrize("steps", [3, 40])
@@ -75,13 +65,13 @@ def test_ft_l_equals_the_reference(decoder, steps):
             layer=3,
             module=MODULE,
             steps=steps,
-            learning_rate=0.01,
-            bound=0.05,
+            learning_rate=0.02,
+            bound=0.2,
             stop_loss=0.5,
         )
         original = decoder.linear(dense.site).weight
         close(dense.weight - original, weight - original)
-        assert (dense.weight - original).abs().max() <= 0.05 + 1e-6
+        assert (dense.weight - original).abs().max() <= 0.2 + 1e-6
         stopped.add(edit.steps)
     if steps == 40:
         assert len(stopped) > 1, "rows are meant to stop at different steps"
