@@ -1,0 +1,43 @@
+# The whole study, from pinned sources to the paper. `snakemake -n` shows what would run.
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from clme.errors import UserError
+from clme.study import config as study_config
+
+min_version("9.27")
+
+# A configuration that names its study is whole; it replaces the default one and isn't merged with it.
+if "study" not in config:
+
+    configfile: "config.yaml"
+
+
+try:
+    study = study_config.load(config)
+except UserError as error:
+    raise WorkflowError(f"{error}") from None
+
+SOURCE = Path(workflow.basedir)
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, study.models)),
+    dataset="|".join(map(re.escape, study.datasets)),
+    editor="|".join(map(re.escape, study.editor_names)),
+    encoder="|".join(map(re.escape, study.encoders)),
+    fold=r"\d+",
+
+
+include: "workflow/rules/models.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/study.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/metrics.parquet",

@@ -1,0 +1,262 @@
+"""`clme dataset`: the stages of a dataset's construction, one command each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from clme.datasets.settings import DatasetSettings
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+Command = Callable[..., Any]
+
+
+@click.group()
+def dataset() -> None:
+    """Build a dataset of the benchmark, stage by stage.
+
+    The stages, in order: download, extract, filter, grade (CNLE), deduplicate, split, embed, rephrase,
+    neighbours, cases. Each reads and writes files, so that each can be rerun alone.
+    """
+
+
+def _name(command: Command) -> Command:
+    return click.option("--name", required=True, help="The dataset's name; it belongs to the seeds.")(command)
+
+
+def _settings(command: Command) -> Command:
+    text = 'The dataset\'s settings as JSON, such as {"task": "csne", "source": "wheels"}.'
+    return click.option("--settings", required=True, help=text)(command)
+
+
+def _seed(command: Command) -> Command:
+    return click.option("--seed", type=int, default=0, show_default=True, help="The study's seed.")(command)
+
+
+def _folds(command: Command) -> Command:
+    return click.option("--folds", type=click.IntRange(1), default=2, show_default=True)(command)
+
+
+def _encoder(command: Command) -> Command:
+    text = "Folder of the embedding model."
+    return click.option("--encoder", "encoder_folder", type=FOLDER, required=True, help=text)(command)
+
+
+def _output(command: Command) -> Command:
+    return click.option("--output", type=FILE, required=True, help="File to be written.")(command)
+
+
+def _parsed(settings: str) -> "DatasetSettings":
+    from clme.datasets.settings import DatasetSettings
+    from clme.study.settings import parse
+
+    return parse(DatasetSettings, settings)
+
+
+def _write(output: Path, frame: Any, schema: Any, **metadata: str) -> None:
+    from clme.files import write_parquet
+
+    write_parquet(output, frame, schema=schema, metadata=metadata)
+    click.echo(f"{output}: {len(frame)} rows")
+
+
+@dataset.command()
+@click.option("--source", required=True, help="A source's name, such as wheels.")
+@click.option("--output", "folder", type=FOLDER, required=True, help="Folder for the raw material.")
+def download(source: str, folder: Path) -> None:
+    """Download a source's raw material, checked by sha256; what is there already is kept."""
+    from clme.datasets.sources import source as named
+
+    named(source).download(folder)
+
+
+@dataset.command()
+@click.argument("corpus", type=FOLDER)
+@_name
+@_settings
+@_seed
+@_output
+def extract(corpus: Path, name: str, settings: str, seed: int, output: Path) -> None:
+    """Read the pairs of a source from its raw material in the folder CORPUS."""
+    from clme.datasets import stages
+    from clme.datasets.schema import PAIRS
+
+    _write(output, stages.extract(corpus, name, _parsed(settings), seed), PAIRS)
+
+
+@dataset.command("filter")
+@click.argument("pairs", type=FILE)
+@_settings
+@_encoder
+@_output
+def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, output: Path) -> None:
+    """Leave out PAIRS that don't parse, are empty or too long."""
+    from clme.datasets import stages
+    from clme.datasets.encoder import Encoder
+    from clme.datasets.schema import PAIRS
+    from clme.files import read_parquet
+
+    count = Encoder(encoder_folder).count
+    _write(output, stages.keep_usable(read_parquet(pairs, schema=PAIRS), _parsed(settings), count), PAIRS)
+
+
+@dataset.command()
+@click.argument("pairs", type=FILE)
+@_encoder
+@_output
+def grade(pairs: Path, encoder_folder: Path, output: Path) -> None:
+    """Grade the relevance of intent and code of all PAIRS in five levels."""
+    from clme.datasets import grading
+    from clme.datasets.encoder import Encoder
+    from clme.datasets.schema import GRADED, PAIRS
+    from clme.files import read_parquet
+
+    _write(output, grading.grade(read_parquet(pairs, schema=PAIRS), Encoder(encoder_folder)), GRADED)
+
+
+@dataset.command()
+@click.argument("pairs", type=FILE)
+@_output
+def deduplicate(pairs: Path, output: Path) -> None:
+    """Keep one of the PAIRS with the same input; of graded ones, only Very Relevant ones."""
+    from clme.datasets import grading, stages
+    from clme.datasets.schema import PAIRS
+    from clme.files import read_parquet
+
+    frame = read_parquet(pairs)
+    kept = grading.relevant(frame) if "grade" in frame else frame
+    _write(output, stages.deduplicate(kept), PAIRS)
+
+
+@dataset.command()
+@click.argument("pairs", type=FILE)
+@_name
+@_settings
+@_seed
+@_output
+def split(pairs: Path, name: str, settings: str, seed: int, output: Path) -> None:
+    """Part PAIRS into targeted and non-targeted ones."""
+    from clme.datasets import stages
+    from clme.datasets.schema import PAIRS, SPLIT
+    from clme.files import read_parquet
+
+    frame = stages.split(read_parquet(pairs, schema=PAIRS), name, _parsed(settings), seed)
+    _write(output, frame, SPLIT)
+
+
+@dataset.command()
+@click.argument("pairs", type=FILE)
+@_encoder
+@_output
+def embed(pairs: Path, encoder_folder: Path, output: Path) -> None:
+    """Embed the inputs of all PAIRS: a NumPy file with one unit vector per row."""
+    import numpy as np
+
+    from clme.datasets.encoder import Encoder
+    from clme.files import atomic, read_parquet
+
+    vectors = Encoder(encoder_folder).embed(read_parquet(pairs)["input"].tolist(), "embed inputs")
+    with atomic(output) as temporary:
+        np.save(temporary, vectors)
+
+
+@dataset.command()
+@click.argument("pairs", type=FILE)
+@_name
+@_settings
+@_folds
+@_seed
+@_encoder
+@_output
+def rephrase(
+    pairs: Path, name: str, settings: str, folds: int, seed: int, encoder_folder: Path, output: Path
+) -> None:
+    """Rephrase the targeted PAIRS: intents are rewritten, variables of functions renamed."""
+    from clme.datasets import rephrasing
+    from clme.datasets.encoder import Encoder
+    from clme.datasets.schema import REPHRASES, SPLIT
+    from clme.files import read_parquet
+
+    frame = read_parquet(pairs, schema=SPLIT)
+    if _parsed(settings).task == "cnle":
+        found = rephrasing.rewrite_intents(frame, name, folds, seed)
+    else:
+        found = rephrasing.rename_variables(frame, Encoder(encoder_folder))
+    _write(output, found, REPHRASES)
+
+
+@dataset.command()
+@click.argument("pairs", type=FILE)
+@click.argument("rephrases", type=FILE)
+@click.argument("embeddings", type=FILE)
+@_settings
+@_output
+def neighbours(pairs: Path, rephrases: Path, embeddings: Path, settings: str, output: Path) -> None:
+    """Find the nearest non-targeted PAIRS of each targeted one that has a rephrase."""
+    import numpy as np
+
+    from clme.datasets import cases
+    from clme.datasets.schema import NEIGHBOURS, REPHRASES, SPLIT
+    from clme.files import read_parquet
+
+    split_pairs, rewritten = read_parquet(pairs, schema=SPLIT), read_parquet(rephrases, schema=REPHRASES)
+    found = cases.find_neighbours(split_pairs, rewritten, np.load(embeddings), _parsed(settings).neighbours)
+    _write(output, found, NEIGHBOURS)
+
+
+@dataset.command("cases")
+@click.argument("stages", type=FOLDER)
+@_name
+@_settings
+@_folds
+@_seed
+@_encoder
+@click.option("--published", type=FILE, required=True, help="CSV of the paper's Table III, for the card.")
+@_output
+def make_cases(
+    stages: Path,
+    name: str,
+    settings: str,
+    folds: int,
+    seed: int,
+    encoder_folder: Path,
+    published: Path,
+    output: Path,
+) -> None:
+    """Put the results of the other stages (in the folder STAGES) together: the cases and their card.
+
+    Beside OUTPUT, the card README.md and stages.json are written.
+    """
+    import json
+
+    from clme.datasets import card, cases
+    from clme.datasets.encoder import Encoder
+    from clme.datasets.schema import CASES, NEIGHBOURS, REPHRASES, SPLIT
+    from clme.files import read_parquet, write_text
+    from clme.provenance import source_hash
+
+    parsed = _parsed(settings)
+    split_pairs = read_parquet(stages / "split.parquet", schema=SPLIT)
+    rewritten = read_parquet(stages / "rephrase.parquet", schema=REPHRASES)
+    near = read_parquet(stages / "neighbours.parquet", schema=NEIGHBOURS)
+    frame = cases.assemble(split_pairs, rewritten, near, name, parsed, folds)
+    names = ["extract", "filter", *(["grade"] if parsed.task == "cnle" else []), "deduplicate"]
+    frames = {stage: read_parquet(stages / f"{stage}.parquet") for stage in names} | {"split": split_pairs}
+    if "grade" in frames:
+        from clme.datasets.grading import relevant
+
+        frames["grade"] = relevant(frames["grade"])
+    passed = card.counts(frames, frame)
+    measured = card.lengths(frame, Encoder(encoder_folder))
+    write_text(output.parent / "stages.json", json.dumps(passed, indent=2) + "\n")
+    write_text(output.parent / "README.md", card.render(name, parsed, frame, passed, measured, published))
+    about = {
+        "settings": parsed.model_dump_json(),
+        "seed": str(seed),
+        "source_hash": source_hash(card.__name__),
+    }
+    _write(output, frame, CASES, dataset=name, **about)

@@ -1,0 +1,108 @@
+"""The dataset card: what a dataset is, how it came about, and what it looks like."""
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from clme.datasets.encoder import Encoder
+from clme.datasets.settings import DatasetSettings
+from clme.datasets.sources import source
+
+SUBJECTS = {
+    "cnle": "an intent in English; the target is a Python snippet (NL2PL)",
+    "csne": "a Python function; the target is its description (PL2NL)",
+}
+STAGES = {
+    "extract": "pairs of the source",
+    "filter": "parse, are not empty and not too long",
+    "grade": "are graded Very Relevant",
+    "deduplicate": "have different inputs",
+    "targeted": "are targeted",
+    "cases": "could be rephrased: the cases",
+}
+
+
+def counts(stages: Mapping[str, pd.DataFrame], cases: pd.DataFrame) -> dict[str, int]:
+    """Return how many pairs passed each stage.
+
+    Args:
+        stages: the stages' pairs by name, ``split`` among them.
+        cases: schema CASES.
+    """
+    found = {name: len(frame) for name, frame in stages.items() if name != "split"}
+    targeted = int(stages["split"]["targeted"].sum())
+    return {
+        **found,
+        "targeted": targeted,
+        "non_targeted": len(stages["split"]) - targeted,
+        "cases": len(cases),
+    }
+
+
+def lengths(cases: pd.DataFrame, encoder: Encoder) -> list[dict[str, object]]:
+    """Return mean and median length in tokens of each role, as Table III has them."""
+    texts = {
+        "effectiveness_input": cases["prompt"].tolist(),
+        "generalization_input": cases["rephrase"].tolist(),
+        "specificity_input": [text for texts in cases["neighbours"] for text in texts],
+        "edit_target": cases["target"].tolist(),
+    }
+    found: list[dict[str, object]] = []
+    for role, values in texts.items():
+        numbers = [encoder.count(text) - 2 for text in values]  # without the encoder's own two tokens
+        found.append(
+            {
+                "role": role,
+                "mean": statistics.fmean(numbers),
+                "median": statistics.median(numbers),
+                "count": len(numbers),
+            }
+        )
+    return found
+
+
+def render(
+    dataset: str,
+    settings: DatasetSettings,
+    cases: pd.DataFrame,
+    passed: Mapping[str, int],
+    measured: list[dict[str, object]],
+    published: Path,
+) -> str:
+    """Write the card in Markdown.
+
+    Args:
+        dataset: its name.
+        settings: how it was built.
+        cases: schema CASES.
+        passed: from `counts`.
+        measured: from `lengths`.
+        published: the CSV of the paper's Table III.
+    """
+    table = pd.read_csv(published)
+    paper = {
+        row["role"]: row for row in table.to_dict("records") if str(row["dataset"]).lower() == settings.task
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clme.datasets"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("card.md").render(
+        dataset=dataset,
+        subject=SUBJECTS[settings.task],
+        settings=json.dumps(settings.model_dump(), indent=2),
+        wheels=source(settings.source).wheels,
+        task=settings.task,
+        passed=passed,
+        stages={name: said for name, said in STAGES.items() if name in passed},
+        measured=measured,
+        paper=paper,
+        examples=cases.head(2).to_dict("records"),
+    )

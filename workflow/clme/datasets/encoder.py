@@ -1,0 +1,68 @@
+"""Sentence embeddings by a small encoder model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from clme.errors import UserError
+from clme.progress import Progress
+
+BATCH_TOKENS = 8192
+
+
+class Encoder:
+    """Embeds texts by the mean of an encoder's last hidden states.
+
+    Args:
+        folder: a model folder (`config.json`, safetensors, tokenizer).
+
+    Raises:
+        UserError: no encoder can be loaded from the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        logging.disable_progress_bar()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._model = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True
+            ).eval()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{folder}: no encoder can be loaded from here ({str(error).splitlines()[0]})"
+            ) from error
+        self._max_tokens = int(self._model.config.max_position_embeddings)
+        self._tokenizer.model_max_length = 10**9  # lengths are handled here
+
+    def count(self, text: str) -> int:
+        """Return a text's number of tokens, special ones included."""
+        return len(self._tokenizer(text).input_ids)
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], label: str) -> np.ndarray:
+        """Return unit vectors [texts, d] in float32; longer texts are cut at the encoder's context.
+
+        Args:
+            texts: in any order; they are embedded by length, which saves padding.
+            label: what the progress is called.
+        """
+        ids = [
+            self._tokenizer(text, truncation=True, max_length=self._max_tokens).input_ids for text in texts
+        ]
+        found = np.zeros((len(texts), self._model.config.hidden_size), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda number: (len(ids[number]), number))
+        with Progress(label, len(texts), "text") as progress:
+            while order:
+                longest = len(ids[order[-1]])
+                batch = [order.pop() for _ in range(min(len(order), max(1, BATCH_TOKENS // longest)))]
+                encoded = self._tokenizer.pad({"input_ids": [ids[n] for n in batch]}, return_tensors="pt")
+                hidden = self._model(**encoded).last_hidden_state
+                weights = encoded["attention_mask"][:, :, None].to(hidden.dtype)
+                means = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+                found[batch] = torch.nn.functional.normalize(means, dim=1).numpy()
+                progress.advance(len(batch))
+        return found

@@ -1,0 +1,48 @@
+"""Columns of the files between the stages of a dataset's construction."""
+
+import pyarrow as pa
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("input", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+    ]
+)
+"""The unit of the pipeline: what the model is asked (CNLE an intent, CSNE a function) and what it is to say.
+`split` is the source's own (train or test; empty if it has none), `origin` says where the pair comes from."""
+
+GRADED = PAIRS.append(pa.field("similarity", pa.float64(), nullable=False)).append(
+    pa.field("grade", pa.string(), nullable=False)
+)
+
+SPLIT = PAIRS.append(pa.field("targeted", pa.bool_(), nullable=False))
+
+REPHRASES = pa.schema(
+    [pa.field("pair_id", pa.string(), nullable=False), pa.field("rephrase", pa.string(), nullable=False)]
+)
+
+NEIGHBOURS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("neighbour_ids", pa.list_(pa.string()), nullable=False),
+        pa.field("similarities", pa.list_(pa.float64()), nullable=False),
+    ]
+)
+
+CASES = pa.schema(
+    [
+        pa.field("case_id", pa.string(), nullable=False),
+        pa.field("fold", pa.int8(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("rephrase", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("neighbours", pa.list_(pa.string()), nullable=False),
+        pa.field("neighbour_ids", pa.list_(pa.string()), nullable=False),
+        pa.field("neighbour_similarity", pa.list_(pa.float64()), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+    ]
+)
+"""The benchmark: one row per targeted pair, in seeded order; prompts have the template applied."""

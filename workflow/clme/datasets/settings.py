@@ -1,0 +1,24 @@
+"""The settings of a dataset's construction."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DatasetSettings(BaseModel):
+    """How one dataset of the benchmark is built (paper, Section III-C)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Literal["cnle", "csne"] = Field(
+        description="cnle: intent to Python snippet; csne: Python function to description"
+    )
+    source: Literal["actionsheets", "wheels"] = Field(description="where the pairs come from")
+    limit: int | None = Field(None, ge=1, description="pairs taken from the source at most (seeded choice)")
+    max_input_tokens: int = Field(512, ge=1, description="longer inputs are left out (the encoder's tokens)")
+    max_target_tokens: int | None = Field(None, ge=1, description="longer targets are left out; null: none")
+    docstring_in_code: bool = Field(True, description="csne: the function keeps its docstring")
+    targeted_fraction: float = Field(
+        1 / 6, gt=0, lt=1, description="part of the pairs that is edited, where the source has no test split"
+    )
+    neighbours: int = Field(5, ge=1, description="non-targeted neighbours of each case")

@@ -1,0 +1,92 @@
+"""The stages that need no model: extract, filter, deduplicate, split."""
+
+import ast
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from clme.datasets.settings import DatasetSettings
+from clme.datasets.sources import source
+from clme.errors import UserError
+from clme.randomness import generator
+
+
+def extract(folder: Path, dataset: str, settings: DatasetSettings, seed: int) -> pd.DataFrame:
+    """Read a source's pairs (schema PAIRS); with `limit`, a random choice of them.
+
+    Raises:
+        UserError: the source holds no pairs, or is for another task.
+    """
+    chosen = source(settings.source)
+    if chosen.task != settings.task:
+        raise UserError(
+            f"datasets.{dataset}: source {settings.source} is for {chosen.task}, not {settings.task}"
+        )
+    rows = [vars(pair) for pair in chosen.pairs(folder, settings)]
+    if not rows:
+        raise UserError(f"datasets.{dataset}: source {settings.source} in {folder} holds no pairs")
+    frame = pd.DataFrame(rows)
+    if settings.limit is not None and settings.limit < len(frame):
+        order = generator(seed, "limit", settings.source).permutation(len(frame))
+        frame = frame.iloc[sorted(order[: settings.limit])].reset_index(drop=True)
+    frame.insert(0, "pair_id", [f"{settings.source}-{number:06d}" for number in range(len(frame))])
+    return frame
+
+
+def keep_usable(pairs: pd.DataFrame, settings: DatasetSettings, count: Callable[[str], int]) -> pd.DataFrame:
+    """Leave out pairs whose code doesn't parse, that are empty, or too long (Section III-C, Step 1).
+
+    Args:
+        pairs: schema PAIRS.
+        settings: the dataset's.
+        count: number of tokens of a text.
+    """
+    trimmed = pairs.assign(input=pairs["input"].str.strip(), target=pairs["target"].str.strip())
+    code = trimmed["target"] if settings.task == "cnle" else trimmed["input"]
+    usable = (trimmed["input"] != "") & (trimmed["target"] != "") & code.map(_parses)
+    kept = trimmed[usable]
+    kept = kept[kept["input"].map(count) <= settings.max_input_tokens]
+    if settings.max_target_tokens is not None:
+        kept = kept[kept["target"].map(count) <= settings.max_target_tokens]
+    return kept.reset_index(drop=True)
+
+
+def _parses(code: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def deduplicate(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Keep the first of the pairs whose inputs are the same up to case and white space."""
+    key = pairs["input"].str.lower().str.split().str.join(" ")
+    return pairs[~key.duplicated()].reset_index(drop=True)
+
+
+def split(pairs: pd.DataFrame, dataset: str, settings: DatasetSettings, seed: int) -> pd.DataFrame:
+    """Mark the targeted pairs (schema SPLIT), and put all pairs in the dataset's seeded order.
+
+    The targeted are the source's test split; of a source without one, a random part (Step 2).
+
+    Raises:
+        UserError: no pair is targeted, or too few are left as neighbours.
+    """
+    order = generator(seed, "split", dataset).permutation(len(pairs))
+    shuffled = pairs.iloc[order].reset_index(drop=True)
+    if (shuffled["split"] == "test").any():
+        targeted = shuffled["split"] == "test"
+    else:
+        targeted = pd.Series(range(len(shuffled))) < round(len(shuffled) * settings.targeted_fraction)
+    others = int((~targeted).sum())
+    if not targeted.any() or others < settings.neighbours:
+        raise UserError(
+            f"datasets.{dataset}: {int(targeted.sum())} targeted and {others} non-targeted pairs are left;"
+            f" at least 1 and {settings.neighbours} are needed: raise `limit` or take a larger source"
+        )
+    return shuffled.assign(targeted=targeted)

