@@ -13,7 +13,7 @@ min_version("9.27")
 # A configuration that names its study is whole; it replaces the default one and isn't merged with it.
 if "study" not in config:
 
-    configfile: "config.yaml"
+    configfile: Path(workflow.basedir) / "config.yaml"
 
 
 try:

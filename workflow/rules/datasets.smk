@@ -90,9 +90,9 @@ rule grade:
         "results/benchmarks/grade/{dataset}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: workflow.cores
     params:
         encoder=ENCODER,
-    threads: workflow.cores
     shell:
         "clme dataset grade {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
 
@@ -143,9 +143,9 @@ rule embed:
         "results/benchmarks/embed/{dataset}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: workflow.cores
     params:
         encoder=ENCODER,
-    threads: workflow.cores
     shell:
         "clme dataset embed {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
 

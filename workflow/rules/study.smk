@@ -23,7 +23,11 @@ def baseline_settings(wildcards):
 def edit_settings(wildcards):
     """An edit job's settings as JSON."""
     chosen = study.models[wildcards.model].editors.get(wildcards.editor, {})
-    about = {"editor": wildcards.editor, "fold": int(wildcards.fold), "hyperparameters": chosen}
+    about = {
+        "editor": wildcards.editor,
+        "fold": int(wildcards.fold),
+        "hyperparameters": chosen,
+    }
     return EditSettings(**job_settings(wildcards), **about).model_dump_json()
 
 
@@ -48,11 +52,11 @@ rule baseline:
         "results/benchmarks/baseline/{model}.{dataset}.tsv"
     conda:
         "../../envs/model.yaml"
+    threads: workflow.cores
     params:
         settings=baseline_settings,
         folder=subpath(input.model, parent=True),
         journals="results/journals/baselines/{model}/{dataset}",
-    threads: workflow.cores
     shell:
         "clme baseline {params.folder} {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
@@ -71,11 +75,11 @@ rule edit:
         "results/benchmarks/edit/{model}.{dataset}.{editor}.fold{fold}.tsv"
     conda:
         "../../envs/model.yaml"
+    threads: workflow.cores
     params:
         settings=edit_settings,
         folder=subpath(input.model, parent=True),
         journals="results/journals/edits/{model}/{dataset}/{editor}/fold{fold}",
-    threads: workflow.cores
     shell:
         "clme edit {params.folder} {input.cases} {input.baseline} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"

@@ -54,9 +54,7 @@ def fetch(source: str, lock: Path, folder: Path) -> str:
         wanted = _wanted(source, names)
         with Progress(f"hub:{source}", len(wanted), "file") as progress:
             for name in wanted:
-                _patiently(
-                    lambda name=name: hf_hub_download(repository, name, revision=commit, local_dir=folder)
-                )
+                _patiently(partial(hf_hub_download, repository, name, revision=commit, local_dir=folder))
                 progress.advance()
     except _FINAL as error:
         raise UserError(f"hub:{source}: {_reason(error)}") from error
