@@ -52,8 +52,8 @@ def test_grace_equals_the_reference(decoder):
 
 @pytest.mark.parametrize("steps", [3, 40])
 def test_ft_l_equals_the_reference(decoder, steps):
-    overrides = {"layer": 3, "steps": steps, "learning_rate": 0.005, "norm_constraint": 0.05, "stop_loss": 4.0}
-    config = FineTuning.configured("paper", overrides)
+    overrides = {"layer": 3, "steps": steps, "learning_rate": 0.005, "norm_constraint": 0.05}
+    config = FineTuning.configured("paper", {**overrides, "stop_loss": 4.0})
     stopped = set()
     for request, edit in zip(REQUESTS, FineTuning(config, seed=0).edit(decoder, REQUESTS), strict=True):
         (dense,) = edit.deltas
