@@ -32,6 +32,7 @@ wildcard_constraints:
     fold=r"\d+",
 
 
+include: "workflow/rules/common.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/study.smk"

@@ -1,22 +1,6 @@
 # Datasets: the stages of the paper's Section III-C; each one's result is a file.
 
 
-def dataset_settings(wildcards):
-    """A dataset's settings as JSON."""
-    return study.datasets[wildcards.dataset].model_dump_json()
-
-
-def corpus_of(wildcards):
-    """The raw material of a dataset's source."""
-    return f"results/corpora/{study.datasets[wildcards.dataset].source}"
-
-
-def graded_or_filtered(wildcards):
-    """Only intents are graded for relevance: functions come with their own descriptions."""
-    stage = "grade" if study.datasets[wildcards.dataset].task == "cnle" else "filter"
-    return f"results/datasets/{wildcards.dataset}/stages/{stage}.parquet"
-
-
 STAGES = "results/datasets/{dataset}/stages"
 ENCODER = f"results/encoders/{study.encoder}"
 
@@ -72,7 +56,7 @@ rule filter_pairs:
         "../../envs/data.yaml"
     params:
         settings=dataset_settings,
-        encoder=ENCODER,
+        encoder=subpath(input.encoder, parent=True),
     shell:
         "clme dataset filter {input.pairs} --settings {params.settings:q} --encoder {params.encoder}"
         " --output {output} 2>&1 | tee {log}"
@@ -92,7 +76,7 @@ rule grade:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
-        encoder=ENCODER,
+        encoder=subpath(input.encoder, parent=True),
     shell:
         "clme dataset grade {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
 
@@ -145,7 +129,7 @@ rule embed:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
-        encoder=ENCODER,
+        encoder=subpath(input.encoder, parent=True),
     shell:
         "clme dataset embed {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
 
@@ -166,7 +150,7 @@ rule rephrase:
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
-        encoder=ENCODER,
+        encoder=subpath(input.encoder, parent=True),
     shell:
         "clme dataset rephrase {input.pairs} --name {wildcards.dataset} --settings {params.settings:q}"
         " --seed {params.seed} --folds {params.folds} --encoder {params.encoder} --output {output}"
@@ -213,8 +197,8 @@ rule cases:
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
-        encoder=ENCODER,
-        stages=STAGES,
+        encoder=subpath(input.encoder, parent=True),
+        stages=subpath(input.pairs, parent=True),
     shell:
         "clme dataset cases {params.stages} --name {wildcards.dataset} --settings {params.settings:q}"
         " --seed {params.seed} --folds {params.folds} --encoder {params.encoder}"

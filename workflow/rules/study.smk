@@ -1,35 +1,5 @@
 # The study: unedited outputs once, then one job per (model, editor, dataset, fold), then the numbers.
 
-from clme.study.settings import BaselineSettings, EditSettings
-
-
-def job_settings(wildcards):
-    """What baseline and edit jobs share."""
-    return {
-        "model": wildcards.model,
-        "dataset": wildcards.dataset,
-        "seed": study.seed,
-        "protocol": study.protocol,
-        "compute": study.compute,
-        "evaluation": study.evaluation,
-    }
-
-
-def baseline_settings(wildcards):
-    """A baseline job's settings as JSON."""
-    return BaselineSettings(**job_settings(wildcards)).model_dump_json()
-
-
-def edit_settings(wildcards):
-    """An edit job's settings as JSON."""
-    chosen = study.models[wildcards.model].editors.get(wildcards.editor, {})
-    about = {
-        "editor": wildcards.editor,
-        "fold": int(wildcards.fold),
-        "hyperparameters": chosen,
-    }
-    return EditSettings(**job_settings(wildcards), **about).model_dump_json()
-
 
 EDITS = expand(
     "results/edits/{model}/{dataset}/{editor}/fold{fold}.parquet",
