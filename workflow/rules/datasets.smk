@@ -182,6 +182,7 @@ rule cases:
         pairs=f"{STAGES}/split.parquet",
         rephrases=f"{STAGES}/rephrase.parquet",
         neighbours=f"{STAGES}/neighbours.parquet",
+        encoder=f"{ENCODER}/manifest.json",
         published=SOURCE / "paper/published/table3.csv",
     output:
         cases="results/datasets/{dataset}/cases.parquet",
