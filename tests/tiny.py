@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    BertConfig,
+    BertModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -50,6 +52,15 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def build_encoder(folder: Path, seed: int = 0) -> Path:
+    """Save a random sentence encoder; returns the folder."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=SIZES["vocab_size"], **sizes)).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return folder
+
+
 def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -64,6 +75,12 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
 
 
+def build_all(folder: Path) -> None:
+    """Save what `workflow/presets/smoke.yaml` names: a model of each family and an encoder."""
+    for family in FAMILIES:
+        build(family, folder / family)
+    build_encoder(folder / "encoder")
+
+
 if __name__ == "__main__":
-    for name in FAMILIES:
-        build(name, Path(sys.argv[1]) / name)
+    build_all(Path(sys.argv[1]))

@@ -14,6 +14,7 @@ COMMANDS = {
     "baseline": ("clme.commands.study", "baseline"),
     "edit": ("clme.commands.study", "edit"),
     "aggregate": ("clme.commands.study", "aggregate"),
+    "tuning": ("clme.commands.study", "tuning"),
     "editors": ("clme.commands.study", "editors"),
     "table": ("clme.commands.publish", "table"),
     "figure": ("clme.commands.publish", "figure"),

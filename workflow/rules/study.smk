@@ -22,7 +22,7 @@ rule baseline:
         "results/benchmarks/baseline/{model}.{dataset}.tsv"
     conda:
         "../../envs/model.yaml"
-    threads: workflow.cores
+    threads: study.compute.threads or workflow.cores
     params:
         settings=baseline_settings,
         folder=subpath(input.model, parent=True),
@@ -45,7 +45,7 @@ rule edit:
         "results/benchmarks/edit/{model}.{dataset}.{editor}.fold{fold}.tsv"
     conda:
         "../../envs/model.yaml"
-    threads: workflow.cores
+    threads: study.compute.threads or workflow.cores
     params:
         settings=edit_settings,
         folder=subpath(input.model, parent=True),

@@ -1,4 +1,4 @@
-"""`clme baseline`, `clme edit`, `clme aggregate`, `clme editors`."""
+"""`clme baseline`, `clme edit`, `clme aggregate`, `clme tuning`, `clme editors`."""
 
 from pathlib import Path
 
@@ -60,6 +60,17 @@ def aggregate(edits: tuple[Path, ...], seed: int, output: Path) -> None:
     from clme.study import aggregate as job
 
     job.run(edits, seed, output)
+
+
+@click.command()
+@click.argument("trials", type=FILE, nargs=-1, required=True)
+@click.option("--output", type=FILE, required=True, help="Markdown file to be written.")
+def tuning(trials: tuple[Path, ...], output: Path) -> None:
+    """Rank what a search for hyperparameters tried (TRIALS: result files of edit jobs)."""
+    from clme.study import tuning as job
+
+    job.run(trials, output)
+    click.echo(output.read_text(encoding="utf-8"))
 
 
 @click.command()

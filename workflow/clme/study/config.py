@@ -11,6 +11,7 @@ from clme.datasets.settings import DatasetSettings
 from clme.editors import registry
 from clme.errors import UserError
 from clme.study.settings import Compute, Selection
+from clme.study.tuning import trials
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -68,6 +69,9 @@ class StudyConfig(_Section):
     encoders: dict[Name, Origin] = Field(description="embedding models by name")
     datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="datasets by name")
     models: dict[Name, Model] = Field(min_length=1, description="models by name")
+    tuning: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(
+        {}, description="per editor: values of hyperparameters; `snakemake tuning` tries each combination"
+    )
 
     @property
     def editor_names(self) -> list[str]:
@@ -136,7 +140,7 @@ def _editor_problems(config: StudyConfig) -> list[str]:
     used = {f"editors.{number}": name for number, name in enumerate(config.editor_names)}
     tuned = {
         f"models.{model}.editors.{name}": name for model, one in config.models.items() for name in one.editors
-    }
+    } | {f"tuning.{name}": name for name in config.tuning}
     problems = [
         f"{path}: unknown editor {name!r}{_meant(name, known)}; allowed are {', '.join(known)}"
         for path, name in {**used, **tuned}.items()
@@ -151,7 +155,10 @@ def _editor_problems(config: StudyConfig) -> list[str]:
             problems += _hyperparameter_problems(
                 f"models.{model}.editors.{name}", name, values, config.protocol
             )
-    return problems
+    for name, grid in config.tuning.items():
+        for values in trials(grid):
+            problems += _hyperparameter_problems(f"tuning.{name}", name, values, config.protocol)
+    return list(dict.fromkeys(problems))
 
 
 def _hyperparameter_problems(path: str, name: str, values: dict[str, Any], protocol: str) -> list[str]:

@@ -18,6 +18,9 @@ class Compute(_Settings):
 
     device: str = Field("auto", description="a torch device, or auto: the accelerator where there is one")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the model")
+    threads: int | None = Field(
+        None, ge=1, description="cores of a baseline or edit job; null: all that Snakemake was given"
+    )
     batch_cases: int = Field(8, ge=1, description="requests that are edited together at most")
     edit_tokens: int = Field(2048, ge=1, description="tokens that are optimised over together at most")
     read_tokens: int = Field(8192, ge=1, description="tokens that are read together in evaluation at most")

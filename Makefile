@@ -1,0 +1,92 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+CORES ?= all
+PRESET ?=
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.ready
+LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extra
+APT := apt-get install --no-install-recommends --yes
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
+SNAKEMAKE = snakemake --cores $(CORES) $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml)
+
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile \
+	  | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo "  CORES=2 limits the cores, PRESET=smoke chooses another study of workflow/presets/,"
+	@echo "  PYTHON=python3.12 chooses the interpreter of a new $(VENV)."
+
+# Virtual environment ---------------------------------------------------------------------------
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "Python can't make virtual environments: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the packages of requirements.lock into $(VENV); this takes some minutes ..."
+	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: install
+install: $(READY)  ## make the virtual environment from the lock
+
+.PHONY: lock
+lock: $(READY)  ## write the lock anew from what the virtual environment holds
+	@{ echo "# Made by 'make lock', installed by 'make install'."; \
+	  $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//'; } > requirements.lock
+
+# The study -------------------------------------------------------------------------------------
+
+.PHONY: reproduce
+reproduce: $(READY) have-latex  ## run the whole study: data, edits, figures, tables, report, paper
+	@$(SNAKEMAKE)
+	@clme timings
+	@command -v latexmk >/dev/null || { echo; \
+	  echo "The paper's PDF needs LaTeX:  $(APT) $(LATEX)"; echo "and then:  make paper"; }
+
+# LaTeX is installed where that needs no password; without it everything but the PDF is made.
+.PHONY: have-latex
+have-latex:
+	@command -v latexmk >/dev/null || ! command -v apt-get >/dev/null || ! $(AS_ROOT) true 2>/dev/null || { \
+	  echo "Installing LaTeX for the paper's PDF ..."; \
+	  { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive $(APT) -qq $(LATEX); } >/dev/null \
+	  || echo "LaTeX could not be installed; everything but the PDF will be made."; }
+
+.PHONY: paper
+paper: $(READY)  ## typeset the paper of the study (needs LaTeX)
+	@command -v latexmk >/dev/null || { echo "latexmk is missing:  $(APT) $(LATEX)" >&2; exit 1; }
+	@$(SNAKEMAKE) results/paper.pdf
+
+.PHONY: tuning
+tuning: PRESET = tune
+tuning: $(READY)  ## search the embedded model's hyperparameters: results/tuning.md
+	@$(SNAKEMAKE) results/tuning.md
+
+.PHONY: clean
+clean:  ## delete all results and the virtual environment
+	rm -rf $(VENV) .snakemake
+	find results -mindepth 1 ! -name .gitkeep -delete
+
+# Quality ---------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(READY)  ## check style, types and the workflow
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+.PHONY: test
+test: $(READY) lint  ## check everything: lint, types, tests
+	pytest
