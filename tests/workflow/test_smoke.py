@@ -1,0 +1,153 @@
+"""The whole DAG on tiny random models of all three families, from the offline corpora to the end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import tiny
+from clme.editors import registry
+from clme.files import read_parquet
+from clme.study.schema import EDITS, METRICS
+
+ROOT = Path(__file__).parents[2]
+PRESETS = ROOT / "workflow/presets"
+SMOKE = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
+
+
+def snakemake(folder, *arguments, preset="smoke", **environment):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", PRESETS / f"{preset}.yaml", "--nocolor", *arguments]
+    bin_first = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, "PATH": bin_first, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def planned(said):
+    """The rules of a dry run with their numbers of jobs."""
+    table = re.search(r"^Job stats:\n.*?\n-.*?\n(.*?)\n\n", said, re.S | re.M)
+    if table is None:
+        return {}
+    jobs = dict(line.split() for line in table[1].splitlines())
+    return {rule: int(count) for rule, count in jobs.items() if rule not in ("total", "all")}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    tiny.build_all(folder / "models")
+    code, said = snakemake(folder, "--cores", 2, "--keep-going")
+    assert code == 0, said[-5000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cases(study):
+    paths = sorted(study.glob("results/edits/*/*/*/*.parquet"))
+    return pd.concat([read_parquet(path, schema=EDITS) for path in paths], ignore_index=True)
+
+
+def test_each_case_is_there_once_for_each_model_and_editor(cases):
+    keys = ["model", "dataset", "editor"]
+    assert not cases.duplicated([*keys, "case_id"]).any()
+    counts = cases.groupby(keys).size()
+    assert set(counts) == {SMOKE["evaluation"]["cases"]}
+    assert len(counts) == len(SMOKE["models"]) * len(SMOKE["datasets"]) * len(registry.names())
+    assert set(cases["fold"]) == {0, 1}
+
+
+def test_edits_did_something_and_none_did_nothing(cases):
+    assert (cases["status"] == "ok").all(), cases.loc[cases["status"] != "ok", ["editor", "error"]]
+    unedited = cases[cases["editor"] == "none"]
+    assert (unedited["specificity_em"] == 1).all()
+    base = unedited.groupby("model")["effectiveness_rougeL"].mean()
+    for (model, editor), edited in cases[cases["editor"] != "none"].groupby(["model", "editor"]):
+        outputs = edited.set_index(["dataset", "case_id"])["effectiveness_output"]
+        before = unedited[unedited["model"] == model].set_index(["dataset", "case_id"])[
+            "effectiveness_output"
+        ]
+        assert (outputs != before.loc[outputs.index]).any(), editor
+    grace = cases[cases["editor"] == "grace"].groupby("model")["effectiveness_rougeL"].mean()
+    assert (grace > base).all()
+
+
+def test_time_and_memory_are_measured_for_the_first_cases(cases):
+    timed = cases[cases["editor"] != "none"].dropna(subset="edit_seconds")
+    assert set(timed.groupby(["model", "dataset", "editor"]).size()) == {SMOKE["evaluation"]["timed_cases"]}
+    assert (timed["edit_seconds"] > 0).all()
+
+
+def test_metrics_are_complete(study):
+    metrics = read_parquet(study / "results/metrics.parquet", schema=METRICS)
+    cells = metrics.groupby(["model", "dataset", "editor"]).size()
+    assert len(cells) == len(SMOKE["models"]) * len(SMOKE["datasets"]) * len(registry.names())
+    assert (metrics["low"] <= metrics["value"]).all()
+    assert (metrics["value"] <= metrics["high"]).all()
+
+
+def test_datasets_have_cards_and_counts(study):
+    for dataset in SMOKE["datasets"]:
+        folder = study / "results/datasets" / dataset
+        assert (folder / "README.md").read_text().startswith(f"# Dataset {dataset}")
+        assert json.loads((folder / "stages.json").read_text())["extract"] > 0
+
+
+def test_a_second_run_has_nothing_to_do(study):
+    code, said = snakemake(study, "--cores", 2)
+    assert code == 0
+    assert "Nothing to be done" in said
+
+
+def test_a_lost_stage_reruns_itself_and_what_follows(study):
+    stage = study / "results/datasets/cnle/stages/deduplicate.parquet"
+    kept = stage.read_bytes(), stage.stat()
+    stage.unlink()
+    try:
+        # The files that followed are there, so they are asked for by name.
+        code, said = snakemake(
+            study,
+            "-n",
+            "--cores",
+            1,
+            "results/datasets/cnle/stages/split.parquet",
+            "--forcerun",
+            "deduplicate",
+        )
+    finally:
+        stage.write_bytes(kept[0])
+        os.utime(stage, (kept[1].st_atime, kept[1].st_mtime))
+    assert code == 0, said
+    assert planned(said) == {"deduplicate": 1, "split": 1}
+
+
+def test_a_changed_hyperparameter_reruns_only_its_editor(study):
+    change = "models={tiny-llama: {editors: {grace: {steps: 7}}}}"
+    code, said = snakemake(study, "-n", "--cores", 1, "results/metrics.parquet", "--config", change)
+    assert code == 0, said
+    assert planned(said) == {"edit": 4, "metrics": 1}
+
+
+def test_the_full_study_is_planned_without_a_network(tmp_path):
+    offline = {"HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    code, said = snakemake(tmp_path, "-n", "--cores", 1, preset="paper", **offline)
+    assert code == 0, said
+    assert planned(said)["edit"] == 3 * len(registry.names()) * 2 * 2
+
+
+def test_a_wrong_configuration_is_answered_with_the_key(tmp_path):
+    code, said = snakemake(tmp_path, "-n", "--config", "evaluaton={cases: 3}")
+    assert code != 0
+    assert "evaluaton: unknown key (did you mean evaluation?)" in said
+    assert "Traceback" not in said
