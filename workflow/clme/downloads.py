@@ -9,7 +9,7 @@ from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from clme.errors import UserError
-from clme.files import atomic, sha256_file
+from clme.files import atomic, make_folder, sha256_file
 
 ATTEMPTS = 4
 
@@ -34,10 +34,7 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
     Raises:
         UserError: the checksum differs, the version does not exist, or the index can't be reached.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: can't be written ({error.strerror})") from error
+    make_folder(folder)
     with FileLock(folder / f".{requirement}.lock"):
         for wheel in sorted(folder.glob("*.whl")):
             if sha256_file(wheel) == sha256:
@@ -53,7 +50,7 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
         except _Transient as error:
             raise UserError(
                 f"{requirement}: could not be downloaded in {ATTEMPTS} attempts ({error});"
-                " check the network and pip's configuration (`pip config list`)"
+                " check the name, the network and pip's configuration (`pip config list`)"
             ) from error
 
 
@@ -90,6 +87,9 @@ def _failure(requirement: str, sha256: str, said: str) -> Exception:
             " the download is corrupt, or the mirror serves another file: try again or correct the pin"
         )
     if "No matching distribution" in said:
-        return UserError(f"{requirement}: the package index has no such wheel; check name and version")
+        # pip doesn't tell an unknown package from an index that could not be reached.
+        if "(from versions: none)" in said:
+            return _Transient("the package index does not know the package, or can't be reached")
+        return UserError(f"{requirement}: the package index has no such wheel; check the version")
     errors = [line for line in lines if line.startswith("ERROR")]
     return _Transient((errors or lines or ["pip failed"])[-1])

@@ -23,9 +23,9 @@ def atomic(path: Path) -> Iterator[Path]:
         UserError: the folder can't be written, or the disk is full.
     """
     path = Path(path)
+    make_folder(path.parent)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix is kept: some writers choose the format, or append a suffix, by it.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
         os.close(handle)
@@ -42,6 +42,19 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it; one that is there already is kept.
+
+    Raises:
+        UserError: it can't be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file has its name" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f"{folder}: the folder can't be made ({reason})") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -55,9 +68,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
 
 
 def write_parquet(path: Path, frame: pd.DataFrame, *, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
@@ -71,7 +91,7 @@ def write_parquet(path: Path, frame: pd.DataFrame, *, schema: pa.Schema, metadat
     """
     try:
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False, safe=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError) as error:
+    except (pa.ArrowException, ValueError, KeyError) as error:
         raise UserError(f"{path}: the rows don't fit its schema ({error})") from error
     kept = {key.encode(): value.encode() for key, value in metadata.items()}
     with atomic(path) as temporary:
@@ -84,15 +104,8 @@ def read_parquet(path: Path, *, schema: pa.Schema | None = None) -> pd.DataFrame
     Raises:
         UserError: the file is missing, is no Parquet file, or lacks a column.
     """
-    path = Path(path)
-    try:
-        table = pq.read_table(path, schema=None)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{path}: not a readable Parquet file ({error}); delete it and rerun its rule"
-        ) from error
+    with _readable(path):
+        table = pq.read_table(path)
     if schema is not None:
         missing = [name for name in schema.names if name not in table.schema.names]
         if missing:
@@ -101,12 +114,30 @@ def read_parquet(path: Path, *, schema: pa.Schema | None = None) -> pd.DataFrame
             )
         try:
             table = table.select(schema.names).cast(schema)
-        except (pa.ArrowInvalid, ValueError) as error:
+        except (pa.ArrowException, ValueError) as error:
             raise UserError(f"{path}: a column has the wrong type or an empty value ({error})") from error
     return table.to_pandas()
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the provenance that `write_parquet` stored."""
-    stored: dict[bytes, Any] = pq.read_schema(path).metadata or {}
+    """Return the provenance that `write_parquet` stored.
+
+    Raises:
+        UserError: the file is missing, or is no Parquet file.
+    """
+    with _readable(path):
+        stored: dict[bytes, Any] = pq.read_schema(path).metadata or {}
     return {key.decode(): value.decode() for key, value in stored.items()}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say what is wrong with a Parquet file that is being read, and what to do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)") from error
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: not a readable Parquet file ({error}); delete it and rerun its rule"
+        ) from error
