@@ -16,6 +16,7 @@ from typing import NamedTuple, Self, cast
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from clme.errors import UserError
 
@@ -117,6 +118,7 @@ class Decoder:
         Raises:
             UserError: no model can be loaded from the folder, or the device does not exist.
         """
+        logging.disable_progress_bar()
         try:
             model: nn.Module = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
@@ -242,7 +244,7 @@ class Decoder:
                     hidden,
                     attention_mask=attention,
                     position_ids=positions,
-                    past_key_values=reading,
+                    cache=reading,
                     use_cache=True,
                     position_embeddings=rotary,
                 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from clme.errors import UserError
 
@@ -18,6 +19,7 @@ def convert(gguf: Path, folder: Path) -> None:
     Raises:
         UserError: the file can't be read, or the copy differs.
     """
+    logging.disable_progress_bar()
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
