@@ -16,9 +16,12 @@ COMMANDS = {
     "aggregate": ("clme.commands.study", "aggregate"),
     "tuning": ("clme.commands.study", "tuning"),
     "editors": ("clme.commands.study", "editors"),
+    "record": ("clme.commands.publish", "record"),
     "table": ("clme.commands.publish", "table"),
     "figure": ("clme.commands.publish", "figure"),
+    "numbers": ("clme.commands.publish", "numbers"),
     "paper": ("clme.commands.publish", "paper"),
+    "report": ("clme.commands.publish", "report"),
     "timings": ("clme.commands.publish", "timings"),
     "schema": ("clme.commands.config", "schema"),
 }
