@@ -12,7 +12,7 @@ from clme.study.config import StudyConfig
 from clme.study.schema import DIMENSIONS, EDITS
 
 SHA = "0" * 64
-WORDS = "read the lines of a file into list and return sorted unique values by key as dict".split()
+WORDS = ("read", "the", "lines", "of", "a", "file", "into", "list", "and", "return", "sorted", "values")
 RATES = {
     "none": (0.02, 0.01, 1.0),
     "ft_l": (0.3, 0.15, 0.5),

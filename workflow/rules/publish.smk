@@ -55,14 +55,14 @@ for name, needed in TABLES.items():
             tex=f"results/tables/{name}.tex",
             html=f"results/tables/{name}.html",
         log:
-            f"results/logs/publish/{name}.log",
+            f"results/logs/{name}.log",
         benchmark:
-            f"results/benchmarks/publish/{name}.tsv"
+            f"results/benchmarks/{name}.tsv"
         conda:
             "../../envs/publish.yaml"
         params:
             name=name,
-            folder="results/tables",
+            folder=subpath(output[0], parent=True),
         shell:
             "clme table {params.name} --output {params.folder} 2>&1 | tee {log}"
 
@@ -78,14 +78,14 @@ for name, needed in FIGURES.items():
         output:
             multiext(f"results/figures/{name}", ".pdf", ".svg", ".png"),
         log:
-            f"results/logs/publish/{name}.log",
+            f"results/logs/{name}.log",
         benchmark:
-            f"results/benchmarks/publish/{name}.tsv"
+            f"results/benchmarks/{name}.tsv"
         conda:
             "../../envs/publish.yaml"
         params:
             name=name,
-            folder="results/figures",
+            folder=subpath(output[0], parent=True),
         shell:
             "clme figure {params.name} --output {params.folder} 2>&1 | tee {log}"
 
@@ -97,9 +97,9 @@ rule numbers:
     output:
         "results/numbers.json",
     log:
-        "results/logs/publish/numbers.log",
+        "results/logs/numbers.log",
     benchmark:
-        "results/benchmarks/publish/numbers.tsv"
+        "results/benchmarks/numbers.tsv"
     conda:
         "../../envs/publish.yaml"
     shell:
@@ -114,9 +114,9 @@ rule paper:
     output:
         "results/paper.pdf",
     log:
-        "results/logs/publish/paper.log",
+        "results/logs/paper.log",
     benchmark:
-        "results/benchmarks/publish/paper.tsv"
+        "results/benchmarks/paper.tsv"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -135,9 +135,9 @@ rule report:
     output:
         "results/report.html",
     log:
-        "results/logs/publish/report.log",
+        "results/logs/report.log",
     benchmark:
-        "results/benchmarks/publish/report.tsv"
+        "results/benchmarks/report.tsv"
     conda:
         "../../envs/publish.yaml"
     params:
