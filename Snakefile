@@ -30,11 +30,13 @@ wildcard_constraints:
     editor="|".join(map(re.escape, study.editor_names)),
     encoder="|".join(map(re.escape, study.encoders)),
     fold=r"\d+",
+    digest="[0-9a-f]{8}",
 
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/datasets.smk"
+include: "workflow/rules/prepare.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/publish.smk"
 

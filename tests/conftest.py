@@ -1,10 +1,14 @@
 import pytest
 
 import tiny
+from clme.models.manifest import write_manifest
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory):
     """Folders of tiny random models by family."""
     root = tmp_path_factory.mktemp("tiny")
-    return {family: tiny.build(family, root / family) for family in tiny.FAMILIES}
+    folders = {family: tiny.build(family, root / family) for family in tiny.FAMILIES}
+    for folder in folders.values():
+        write_manifest(folder, {})
+    return folders

@@ -12,6 +12,7 @@ COMMANDS = {
     "model": ("clme.commands.models", "model"),
     "dataset": ("clme.commands.datasets", "dataset"),
     "baseline": ("clme.commands.study", "baseline"),
+    "prepare": ("clme.commands.prepare", "prepare"),
     "edit": ("clme.commands.study", "edit"),
     "aggregate": ("clme.commands.study", "aggregate"),
     "tuning": ("clme.commands.study", "tuning"),

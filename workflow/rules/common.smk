@@ -1,5 +1,6 @@
 # What rules need to know of the study's configuration.
 
+from clme.study import needs
 from clme.study.settings import BaselineSettings, EditSettings
 
 
@@ -44,10 +45,34 @@ def baseline_settings(wildcards):
 
 def edit_settings(wildcards):
     """An edit job's settings as JSON."""
-    chosen = study.models[wildcards.model].editors.get(wildcards.editor, {})
+    task = study.datasets[wildcards.dataset].task
     about = {
         "editor": wildcards.editor,
+        "task": task,
         "fold": int(wildcards.fold),
-        "hyperparameters": chosen,
+        "hyperparameters": study.models[wildcards.model].hyperparameters(
+            wildcards.editor, task
+        ),
     }
     return EditSettings(**job_settings(wildcards), **about).model_dump_json()
+
+
+def edit_needs(wildcards):
+    """The files that an editor needs on a fold, by kind."""
+    return needs.paths(study, **wildcards)
+
+
+def state_needs(wildcards):
+    """The files that an editor is trained with, by kind: those that don't belong to a fold."""
+    names = {name: wildcards[name] for name in ("model", "dataset", "editor", "fold")}
+    return needs.paths(study, **names, scopes={"model", "dataset"})
+
+
+def needs_options(files):
+    """The options that hand needed files to a command."""
+    return " ".join(f"--needs {kind}={path}" for kind, path in files.items())
+
+
+def prepare_settings(kind):
+    """The settings of the jobs that make needed files of a kind, as JSON."""
+    return lambda wildcards: needs.settings(study, kind, **wildcards).model_dump_json()

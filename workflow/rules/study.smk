@@ -37,6 +37,7 @@ rule edit:
         model="results/models/{model}/manifest.json",
         cases="results/datasets/{dataset}/cases.parquet",
         baseline="results/baselines/{model}/{dataset}.parquet",
+        needs=lambda wildcards: list(edit_needs(wildcards).values()),
     output:
         "results/edits/{model}/{dataset}/{editor}/fold{fold}.parquet",
     log:
@@ -48,11 +49,13 @@ rule edit:
     threads: study.compute.threads or workflow.cores
     params:
         settings=edit_settings,
+        needs=lambda wildcards: needs_options(edit_needs(wildcards)),
         folder=subpath(input.model, parent=True),
         journals="results/journals/edits/{model}/{dataset}/{editor}/fold{fold}",
     shell:
-        "clme edit {params.folder} {input.cases} {input.baseline} --settings {params.settings:q}"
-        " --journals {params.journals} --output {output} 2>&1 | tee {log}"
+        "clme edit {params.folder} {input.cases} {input.baseline} {params.needs}"
+        " --settings {params.settings:q} --journals {params.journals} --output {output}"
+        " 2>&1 | tee {log}"
 
 
 rule metrics:

@@ -4,13 +4,7 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-SETTINGS_HELP = "The job's settings as a JSON object, or @FILE that holds it."
-
-
-def _text(settings: str) -> str:
-    return Path(settings[1:]).read_text(encoding="utf-8") if settings.startswith("@") else settings
+from clme.commands.options import FILE, FOLDER, SETTINGS_HELP, files_by_kind, needs_option, text_or_file
 
 
 @click.command()
@@ -28,27 +22,38 @@ def baseline(model: Path, cases: Path, settings: str, journals: Path, output: Pa
     from clme.study import baseline as job
     from clme.study.settings import BaselineSettings, parse
 
-    job.run(model, cases, parse(BaselineSettings, _text(settings)), journals, output)
+    job.run(model, cases, parse(BaselineSettings, text_or_file(settings)), journals, output)
 
 
 @click.command()
 @click.argument("model", type=FOLDER)
 @click.argument("cases", type=FILE)
 @click.argument("baseline", type=FILE)
+@needs_option
 @click.option("--settings", required=True, help=SETTINGS_HELP)
 @click.option("--journals", type=FOLDER, required=True, help="Folder where finished batches are kept.")
 @click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
-def edit(model: Path, cases: Path, baseline: Path, settings: str, journals: Path, output: Path) -> None:
+def edit(
+    model: Path,
+    cases: Path,
+    baseline: Path,
+    needs: tuple[str, ...],
+    settings: str,
+    journals: Path,
+    output: Path,
+) -> None:
     """Edit MODEL (a folder) for each of the CASES (a dataset's cases.parquet) of one fold and evaluate.
 
     BASELINE is the output of `clme baseline` for the same model and cases. A run that was interrupted
-    goes on after its last finished batch. Example of settings: {"model": "smollm2-135m", "dataset":
-    "cnle", "editor": "grace", "fold": 0, "hyperparameters": {"layer": 12}}
+    goes on after its last finished batch. Some editors need files that `clme prepare` makes. Example of
+    settings: {"model": "smollm2-135m", "dataset": "cnle", "editor": "grace", "fold": 0,
+    "hyperparameters": {"layer": 12}}
     """
     from clme.study import edit_job
     from clme.study.settings import EditSettings, parse
 
-    edit_job.run(model, cases, baseline, parse(EditSettings, _text(settings)), journals, output)
+    parsed = parse(EditSettings, text_or_file(settings))
+    edit_job.run(model, cases, baseline, files_by_kind(needs), parsed, journals, output)
 
 
 @click.command()

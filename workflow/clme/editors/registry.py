@@ -1,7 +1,10 @@
 """The registered editors: entry points of the group ``clme.editors``, of this or any installed package."""
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from clme.errors import UserError
 
@@ -48,3 +51,27 @@ def editor(name: str) -> "type[Editor]":
 def module(name: str) -> str:
     """Return the name of the module that an editor is written in; its source makes the results."""
     return _registered()[name].module
+
+
+def configured(
+    name: str, *, protocol: str, task: str | None, overrides: Mapping[str, Any], seed: int
+) -> "Editor":
+    """Return an editor with its hyperparameters.
+
+    Args:
+        name: the editor's.
+        protocol: ``paper`` or ``released``.
+        task: the dataset's, for hyperparameters that depend on it.
+        overrides: hyperparameters that differ from the defaults.
+        seed: the study's seed.
+
+    Raises:
+        UserError: it isn't registered, or a hyperparameter is wrong.
+    """
+    chosen = editor(name)
+    try:
+        config = chosen.configured(protocol, overrides, task)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise UserError(f"hyperparameters of {name}: {'; '.join(problems)}") from error
+    return chosen(config, seed)

@@ -9,7 +9,7 @@ from clme.errors import UserError
 from clme.evaluation.protocol import FLUENCY_TOKENS, SPECIFICITY_TOKENS
 from clme.files import read_parquet
 from clme.models.text import EncodedRequest, Tokenizer
-from clme.study.settings import Selection
+from clme.study.settings import Selection, Training
 
 SHOWN_PROBLEMS = 5
 
@@ -90,6 +90,12 @@ def select(cases: Sequence[Case], selection: Selection) -> list[Case]:
             f"evaluation: skipping {selection.skip} of {len(kept)} cases leaves none; lower `evaluation.skip`"
         )
     return chosen
+
+
+def outside(cases: Sequence[Case], fold: int, selection: Selection, training: Training) -> list[Case]:
+    """Return the cases outside of a fold, which its editors are trained on, in the dataset's order."""
+    kept = [case for case in cases if case.fold != fold and case.case_id not in selection.exclude]
+    return kept[: training.cases]
 
 
 def encode(cases: Sequence[Case], tokenizer: Tokenizer, max_tokens: int, path: Path) -> list[EncodedCase]:

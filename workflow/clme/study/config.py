@@ -3,14 +3,14 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from clme.datasets.settings import DatasetSettings
 from clme.editors import registry
 from clme.errors import UserError
-from clme.study.settings import Compute, Selection
+from clme.study.settings import Compute, Selection, Task, Training
 from clme.study.tuning import trials
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -49,8 +49,16 @@ class Model(Origin):
 
     label: str | None = Field(None, description="name in tables and figures; the key by default")
     editors: dict[str, dict[str, Any]] = Field(
-        {}, description="hyperparameters per editor that differ from the paper's"
+        {},
+        description="hyperparameters per editor that differ from the paper's; below `cnle` or `csne`, those"
+        " of one task",
     )
+
+    def hyperparameters(self, editor: str, task: Task) -> dict[str, Any]:
+        """Return an editor's hyperparameters on datasets of a task that differ from the paper's."""
+        values = self.editors.get(editor, {})
+        common = {name: value for name, value in values.items() if name not in get_args(Task)}
+        return {**common, **values.get(task, {})}
 
 
 class StudyConfig(_Section):
@@ -64,6 +72,7 @@ class StudyConfig(_Section):
     folds: int = Field(2, ge=1, description="parts of each dataset that editors train on in turn")
     compute: Compute = Compute()
     evaluation: Selection = Selection()
+    training: Training = Training()
     editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
     encoder: str = Field("minilm", description="which of `encoders` embeds texts")
     encoders: dict[Name, Origin] = Field(description="embedding models by name")
@@ -123,6 +132,7 @@ def _fields_at(path: tuple[Any, ...]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "compute": Compute,
         "evaluation": Selection,
+        "training": Training,
         "encoders": Origin,
         "datasets": DatasetSettings,
         "models": Model,
@@ -152,16 +162,21 @@ def _editor_problems(config: StudyConfig) -> list[str]:
         return problems
     for model, one in config.models.items():
         for name, values in one.editors.items():
-            problems += _hyperparameter_problems(
-                f"models.{model}.editors.{name}", name, values, config.protocol
-            )
+            path = f"models.{model}.editors.{name}"
+            of_tasks = {task: values[task] for task in get_args(Task) if task in values}
+            common = {key: value for key, value in values.items() if key not in of_tasks}
+            problems += _hyperparameter_problems(path, name, common, config.protocol)
+            for task, special in of_tasks.items():
+                problems += _hyperparameter_problems(f"{path}.{task}", name, special, config.protocol)
     for name, grid in config.tuning.items():
         for values in trials(grid):
             problems += _hyperparameter_problems(f"tuning.{name}", name, values, config.protocol)
     return list(dict.fromkeys(problems))
 
 
-def _hyperparameter_problems(path: str, name: str, values: dict[str, Any], protocol: str) -> list[str]:
+def _hyperparameter_problems(path: str, name: str, values: Any, protocol: str) -> list[str]:
+    if not isinstance(values, dict):
+        return [f"{path}: expected hyperparameters by name (is {values!r})"]
     try:
         editor = registry.editor(name)
     except ModuleNotFoundError as error:

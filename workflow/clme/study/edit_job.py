@@ -1,25 +1,24 @@
 """The edit job: one editor on one fold of a dataset; edits, evaluates, measures, and loses nothing."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from clme.editors import registry
-from clme.editors.base import Editor, Failure, Request
+from clme.editors.base import Editor, Failure
 from clme.edits import Edit
 from clme.errors import UserError
 from clme.files import write_parquet
 from clme.progress import Progress
-from clme.study import baseline
+from clme.study import baseline, prepare
 from clme.study.cases import EncodedCase, read_cases, select
 from clme.study.evaluate import Evaluator, Outputs
-from clme.study.jobs import Loaded, file_metadata, identity, load, plan, run_batches
+from clme.study.jobs import Loaded, file_metadata, identity, load, plan, request_of, run_batches
 from clme.study.journal import Journal
 from clme.study.measure import Cost, Meter
 from clme.study.schema import EDITS
@@ -32,25 +31,43 @@ def make_editor(settings: EditSettings) -> Editor:
     Raises:
         UserError: it isn't registered, or a hyperparameter is wrong.
     """
-    chosen = registry.editor(settings.editor)
-    try:
-        config = chosen.configured(settings.protocol, settings.hyperparameters)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise UserError(f"hyperparameters of {settings.editor}: {'; '.join(problems)}") from error
-    return chosen(config, settings.seed)
+    return registry.configured(
+        settings.editor,
+        protocol=settings.protocol,
+        task=settings.task,
+        overrides=settings.hyperparameters,
+        seed=settings.seed,
+    )
 
 
 def run(
-    model: Path, cases: Path, baseline_path: Path, settings: EditSettings, journals: Path, output: Path
+    model: Path,
+    cases: Path,
+    baseline_path: Path,
+    needs: Mapping[str, Path],
+    settings: EditSettings,
+    journals: Path,
+    output: Path,
 ) -> None:
     """Edit and evaluate the selected cases of the fold and write one row for each as Parquet.
+
+    Args:
+        model: the model's folder.
+        cases: the dataset's cases.
+        baseline_path: the unedited model's outputs.
+        needs: files that the editor needs, by kind.
+        settings: the job's settings.
+        journals: folder for finished batches.
+        output: where the rows go.
 
     Raises:
         UserError: an input can't be used, or the output can't be written. Finished batches are kept.
     """
     editor = make_editor(settings)
-    inputs = {"cases": cases, "baseline": baseline_path}
+    files = prepare.given(
+        editor.needs(), needs, model=model, cases=cases, fold=settings.fold, editor=settings.editor
+    )
+    inputs = {"cases": cases, "baseline": baseline_path, **files}
     about = identity(settings, model, inputs, [__name__, registry.module(settings.editor)])
     kept = ("model_manifest_sha256", "cases_sha256")
     made = {name: str(about[name]) for name in kept} | {
@@ -63,9 +80,10 @@ def run(
     if missing:
         raise UserError(f"{baseline_path}: lacks {len(missing)} cases, such as {missing[0]}; rerun its rule")
     editor.check(loaded.decoder)
+    editor.load(loaded.decoder, files)
     job = _Job(editor, settings, loaded, unedited)
     with Journal(journals, about) as journal:
-        job.measure(journal, _timed(cases, settings))
+        job.measure(journal, _timed(cases, settings), files)
         compute = settings.compute
         batches = plan(loaded.cases, compute.batch_cases, compute.edit_tokens)
         results = run_batches(job.label, batches, journal, job.batch)
@@ -99,28 +117,30 @@ class _Job:
         self._evaluator: Evaluator = loaded.evaluator(settings)
         self.label = f"{settings.editor} {settings.model}/{settings.dataset} fold {settings.fold}"
 
-    def measure(self, journal: Journal, timed: set[str]) -> None:
-        """Edit the timed cases one at a time, after one edit to warm up."""
+    def measure(self, journal: Journal, timed: set[str], files: Mapping[str, Path]) -> None:
+        """Edit the timed cases one at a time, after one edit to warm up and without shortcuts."""
         cases = [case for case in self._loaded.cases if case.case.case_id in timed]
         waiting = [case for case in cases if _cost_key(case) not in journal.records]
         if not waiting:
             return
+        needed = [need.kind for need in self._editor.needs() if need.kind in files and not need.shortcut]
+        editor = make_editor(self._settings)
+        editor.load(self._loaded.decoder, {kind: files[kind] for kind in needed})
         meter = Meter(self._loaded.decoder.device)
-        if not any(_has_effect(found) for found in self._edit([waiting[0]])):
+        if not any(_has_effect(found) for found in self._edit([waiting[0]], editor)):
             return
         with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:
             for case in waiting:
-                cost = meter.measure(partial(self._edit, [case]))
+                cost = meter.measure(partial(self._edit, [case], editor))
                 journal.write(_cost_key(case), asdict(cost))
                 progress.advance()
 
-    def _edit(self, cases: Sequence[EncodedCase]) -> list[Edit | Failure]:
-        requests = [Request(case.case.case_id, case.request.prompt, case.request.target) for case in cases]
-        return self._editor.edit(self._loaded.decoder, requests)
+    def _edit(self, cases: Sequence[EncodedCase], editor: Editor) -> list[Edit | Failure]:
+        return editor.edit(self._loaded.decoder, [request_of(case) for case in cases])
 
     def batch(self, batch: list[EncodedCase]) -> dict[str, Any]:
         """Edit and evaluate a batch; return the result columns by case."""
-        found = self._edit(batch)
+        found = self._edit(batch, self._editor)
         edits = [edit if isinstance(edit, Edit) else Edit() for edit in found]
         unedited = [self._unedited[case.case.case_id] for case in batch]
         outputs = self._evaluator.run(batch, edits, unedited)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clme.editors.base import Request, TrainingCase
 from clme.evaluation.protocol import PROTOCOLS, Protocol
 from clme.files import sha256_file
 from clme.models.decoder import Decoder
@@ -81,6 +82,17 @@ def file_metadata(identity: Mapping[str, Any], decoder: Decoder) -> dict[str, st
         "seed": str(settings["seed"]),
         "hardware": json.dumps(hardware),
     }
+
+
+def request_of(case: EncodedCase) -> Request:
+    """Return what a case asks an editor to teach."""
+    return Request(case.case.case_id, case.request.prompt, case.request.target)
+
+
+def training_case(case: EncodedCase) -> TrainingCase:
+    """Return a case as editors train on it."""
+    rephrase = Request(case.case.case_id, case.rephrase.prompt, case.rephrase.target)
+    return TrainingCase(request_of(case), rephrase, case.neighbours)
 
 
 def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> list[list[EncodedCase]]:

@@ -37,6 +37,15 @@ class Selection(_Settings):
     exclude: tuple[str, ...] = Field((), description="case ids to be left out, with the reason in a comment")
 
 
+class Training(_Settings):
+    """Which cases editors that train see; always cases outside of the fold that they are for."""
+
+    cases: int | None = Field(None, ge=1, description="how many, in the dataset's seeded order; null: all")
+
+
+Task = Literal["cnle", "csne"]
+
+
 class BaselineSettings(_Settings):
     """Settings of a baseline job: the unedited model on one dataset."""
 
@@ -52,12 +61,36 @@ class EditSettings(BaselineSettings):
     """Settings of an edit job: one editor on one fold of a dataset.
 
     Attributes:
+        task: the dataset's, for hyperparameters that depend on it.
         hyperparameters: those that differ from the editor's defaults under the protocol.
     """
 
     editor: str
+    task: Task | None = None
     fold: int = Field(0, ge=0)
     hyperparameters: dict[str, Any] = {}
+
+
+class PrepareSettings(_Settings):
+    """Settings of a preparation: one file that editors need.
+
+    Attributes:
+        need: the settings of the need; all that determines the file besides what it belongs to.
+        dataset: None for what belongs to a model alone.
+        fold: None for what belongs to a model or a dataset.
+        editor: whose state it is; None for other kinds.
+        evaluation: the cases that are edited.
+        training: the cases that editors are trained on.
+    """
+
+    model: str
+    need: dict[str, Any]
+    dataset: str | None = None
+    fold: int | None = Field(None, ge=0)
+    editor: str | None = None
+    compute: Compute = Compute()
+    evaluation: Selection = Selection()
+    training: Training = Training()
 
 
 def parse(model: type[Model], text: str) -> Model:

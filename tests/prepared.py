@@ -1,0 +1,75 @@
+"""A little dataset, and what editors need on it, made by the package's own preparation."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clme.datasets.schema import CASES
+from clme.files import write_parquet
+from clme.study import prepare
+from clme.study.needs import KINDS
+from clme.study.settings import Compute, PrepareSettings, Selection, Training
+
+WORDS = Path(__file__).read_text(encoding="utf-8").split()
+
+
+def write_cases(path: Path, count: int = 12, folds: int = 2, neighbours: int = 2, seed: int = 0) -> Path:
+    """Write a dataset of random words; a rephrase shares most of its prompt's words."""
+    random = np.random.default_rng(seed)
+
+    def text(words):
+        return " ".join(random.choice(WORDS, words))
+
+    rows = []
+    for number in range(count):
+        intent = text(6)
+        rows.append(
+            {
+                "case_id": f"case-{number}",
+                "fold": number % folds,
+                "prompt": f"Intent: {intent}\nCode:",
+                "rephrase": f"Intent: {intent} {text(1)}\nCode:",
+                "target": text(2 + number % 3),
+                "neighbours": [f"Intent: {text(4)}\nCode:" for _ in range(neighbours)],
+                "neighbour_ids": [f"n{number}-{n}" for n in range(neighbours)],
+                "neighbour_similarity": [0.5] * neighbours,
+                "origin": "test",
+            }
+        )
+    write_parquet(path, pd.DataFrame(rows), schema=CASES, metadata={})
+    return path
+
+
+def settings(editor, need, *, fold=0, compute=None, evaluation=None, training=None):
+    """Settings of the job that makes what an editor needs."""
+    scope = KINDS[need.kind].scope
+    return PrepareSettings(
+        model="tiny",
+        need=dict(need.settings),
+        dataset=None if scope == "model" else "words",
+        fold=fold if scope in ("fold", "editor") else None,
+        editor=editor.name if scope == "editor" else None,
+        compute=compute or Compute(batch_cases=3),
+        evaluation=evaluation or Selection(),
+        training=training or Training(),
+    )
+
+
+def make(editor, model: Path, cases: Path, folder: Path, *, fold: int = 0, **options) -> dict[str, Path]:
+    """Make all that an editor needs, the state last; returns the files by kind."""
+    files: dict[str, Path] = {}
+    for need in sorted(editor.needs(), key=lambda need: KINDS[need.kind].scope == "editor"):
+        scope = KINDS[need.kind].scope
+        shared = {kind: path for kind, path in files.items() if KINDS[kind].scope in ("model", "dataset")}
+        files[need.kind] = folder / f"{need.kind}.{need.digest}.fold{fold}.safetensors"
+        prepare.run(
+            need.kind,
+            model,
+            None if scope == "model" else cases,
+            shared if scope == "editor" else {},
+            settings(editor, need, fold=fold, **options),
+            folder / "journals",
+            files[need.kind],
+        )
+    return files

@@ -1,0 +1,76 @@
+"""The edit job with needed files: used, checked, and left out where time is measured."""
+
+import pytest
+
+import prepared
+from clme.editors import codebooks
+from clme.errors import UserError
+from clme.files import read_parquet
+from clme.study import baseline, edit_job
+from clme.study.schema import EDITS
+from clme.study.settings import Compute, EditSettings, Selection
+from clme.tensors import read_tensor_metadata, read_tensors, write_tensors
+
+SETTINGS = EditSettings(
+    model="tiny",
+    dataset="words",
+    editor="grace",
+    compute=Compute(batch_cases=3),
+    evaluation=Selection(cases=6, timed_cases=2),
+    hyperparameters={"layer": 3, "steps": 3},
+)
+
+
+@pytest.fixture
+def job(tiny_models, tmp_path):
+    model, cases = tiny_models["llama"], prepared.write_cases(tmp_path / "cases.parquet")
+    shared = SETTINGS.model_dump(include={"model", "dataset", "compute", "evaluation"})
+    unedited = tmp_path / "baseline.parquet"
+    baseline.run(model, cases, baseline.BaselineSettings(**shared), tmp_path / "b", unedited)
+    files = prepared.make(
+        edit_job.make_editor(SETTINGS), model, cases, tmp_path, evaluation=SETTINGS.evaluation
+    )
+
+    def run(files=files, settings=SETTINGS):
+        output = tmp_path / "edits.parquet"
+        edit_job.run(model, cases, unedited, files, settings, tmp_path / "journals", output)
+        return read_parquet(output, schema=EDITS)
+
+    run.files, run.journals = files, tmp_path / "journals"
+    return run
+
+
+def test_what_is_measured_is_not_loaded(job, monkeypatch):
+    asked = []
+    real = codebooks.optimise
+
+    def counted(decoder, site, config, seed, requests):
+        asked.extend(request.case_id for request in requests)
+        return real(decoder, site, config, seed, requests)
+
+    monkeypatch.setattr(codebooks, "optimise", counted)
+    edits = job()
+    # Of the two timed cases, case-0 is in fold 0: once to warm up, once for its time.
+    assert asked == ["case-0", "case-0"]
+    assert list(edits["case_id"]) == ["case-0", "case-2", "case-4"]
+    assert edits["edit_seconds"].notna().tolist() == [True, False, False]
+    asked.clear()
+    without = job(files={})
+    assert asked[2:] == ["case-0", "case-2", "case-4"]
+    assert (edits["effectiveness_output"] == without["effectiveness_output"]).all()
+
+
+def test_another_file_starts_another_journal(job):
+    job()
+    job()
+    assert len(list(job.journals.glob("*.jsonl"))) == 1
+    path = job.files["values"]
+    write_tensors(path, read_tensors(path), {**read_tensor_metadata(path), "hardware": "another"})
+    job()
+    assert len(list(job.journals.glob("*.jsonl"))) == 2
+
+
+def test_a_file_of_other_settings_is_refused(job):
+    other = SETTINGS.model_copy(update={"hyperparameters": {"layer": 2, "steps": 3}})
+    with pytest.raises(UserError, match="another layer"):
+        job(settings=other)

@@ -1,0 +1,132 @@
+"""What is made before editing: the kinds of files that editors need, and where each is.
+
+A kind is added by one line in `KINDS`, one rule in `workflow/rules/prepare.smk` (its output is
+``needs.KINDS["..."].pattern``), and one module with a function
+
+    def prepare(job: clme.study.prepare.Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]
+
+that returns the file's tensors and, beyond what every such file records, its metadata.
+`clme prepare KIND` calls it, with `job.settings.need` being the settings of the editor's need.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from clme.editors import registry
+from clme.study.config import StudyConfig
+from clme.study.settings import PrepareSettings, Selection, Training
+
+if TYPE_CHECKING:
+    from clme.editors.base import Need
+
+Scope = Literal["model", "dataset", "fold", "editor"]
+
+_FOLDERS: dict[Scope, str] = {
+    "model": "{model}/",
+    "dataset": "{model}/{dataset}/",
+    "fold": "{model}/{dataset}/fold{fold}.",
+    "editor": "{model}/{dataset}/{editor}/fold{fold}.",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of needed files.
+
+    Attributes:
+        folder: where its files are, below ``results``.
+        scope: what a file belongs to: a model, a dataset, a fold of it, or an editor on a fold.
+        module: has the function that makes it.
+    """
+
+    folder: str
+    scope: Scope
+    module: str
+
+    @property
+    def pattern(self) -> str:
+        """The path of its files, with wildcards."""
+        return f"results/{self.folder}/{_FOLDERS[self.scope]}{{digest}}.safetensors"
+
+
+KINDS = {
+    "representations": Kind("representations", "dataset", "clme.study.representations"),
+    "values": Kind("values", "fold", "clme.study.values"),
+    "state": Kind("states", "editor", "clme.study.states"),
+}
+
+
+def of(study: StudyConfig, model: str, dataset: str, editor: str) -> "tuple[Need, ...]":
+    """Return what an editor of the study needs; without torch nothing can be edited, so nothing is needed."""
+    task = study.datasets[dataset].task
+    overrides = study.models[model].hyperparameters(editor, task)
+    try:
+        configured = registry.configured(
+            editor, protocol=study.protocol, task=task, overrides=overrides, seed=study.seed
+        )
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            return ()
+        raise
+    return configured.needs()
+
+
+def paths(
+    study: StudyConfig, model: str, dataset: str, editor: str, fold: str, scopes: set[Scope] | None = None
+) -> dict[str, str]:
+    """Return the paths of what an editor needs on a fold, by kind.
+
+    Args:
+        scopes: only kinds of these.
+    """
+    names = {"model": model, "dataset": dataset, "editor": editor, "fold": fold}
+    return {
+        need.kind: KINDS[need.kind].pattern.format(digest=need.digest, **names)
+        for need in of(study, model, dataset, editor)
+        if scopes is None or KINDS[need.kind].scope in scopes
+    }
+
+
+def settings(
+    study: StudyConfig,
+    kind: str,
+    *,
+    digest: str,
+    model: str,
+    dataset: str | None = None,
+    editor: str | None = None,
+    fold: str | None = None,
+) -> PrepareSettings:
+    """Return the settings of the job that makes the file of a name.
+
+    They hold no more of the study than matters to the kind, so that nothing is made anew without need.
+
+    Raises:
+        KeyError: no editor of the study needs such a file.
+    """
+    need = _find(study, kind, digest, model, dataset, editor)
+    trains, evaluates = kind in ("representations", "state"), kind in ("representations", "values")
+    exclude = study.evaluation.exclude if trains else ()
+    return PrepareSettings(
+        model=model,
+        need=dict(need.settings),
+        dataset=dataset,
+        fold=None if fold is None else int(fold),
+        editor=editor,
+        compute=study.compute,
+        evaluation=study.evaluation.model_copy(update={"timed_cases": 0})
+        if evaluates or need.sees_test
+        else Selection(timed_cases=0, exclude=exclude),
+        training=study.training if trains else Training(),
+    )
+
+
+def _find(
+    study: StudyConfig, kind: str, digest: str, model: str, dataset: str | None, editor: str | None
+) -> "Need":
+    for one in study.datasets if dataset is None else [dataset]:
+        for name in study.editor_names if editor is None else [editor]:
+            for need in of(study, model, one, name):
+                if need.kind == kind and need.digest == digest:
+                    return need
+    raise KeyError(f"{kind} {digest} of {model}")

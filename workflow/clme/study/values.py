@@ -1,0 +1,38 @@
+"""The optimised values of a fold's cases, once for all editors with a codebook: only their keys differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clme.editors.codebooks import ValueConfig, optimise
+from clme.study.cases import EncodedCase, select
+from clme.study.jobs import plan, request_of
+from clme.study.parts import in_parts
+from clme.study.prepare import Preparation
+
+
+def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """Optimise the values; see `clme.editors.codebooks.Values` for the file.
+
+    Raises:
+        UserError: the model lacks the module, or a case can't be used.
+    """
+    seed, compute_settings = job.need("seed"), job.settings.compute
+    config = ValueConfig(**{name: job.need(name) for name in ValueConfig.model_fields})
+    site = job.decoder.site(config.layer, config.module)
+    chosen = select(job.all_cases, job.settings.evaluation)
+    cases = job.encoded([case for case in chosen if case.fold == job.settings.fold])
+
+    def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
+        found = optimise(job.decoder, site, config, seed, [request_of(case) for case in batch])
+        return {"values": found.values, "losses": found.losses}
+
+    batches = plan(cases, compute_settings.batch_cases, compute_settings.edit_tokens)
+    parts = in_parts(f"values {job.label}", batches, job.folder, compute)
+    ids = [case.case.case_id for batch in batches for case in batch]
+    width = job.decoder.linear(site).out_features
+    empty = {"values": torch.empty(0, width), "losses": torch.empty(0)}
+    tensors = {name: torch.cat([part[name] for part in parts]) if parts else empty[name] for name in empty}
+    return tensors, {"case_ids": ids}
