@@ -170,7 +170,8 @@ class Continuer:
                 context = context.rows(torch.tensor(going, device=self._decoder.device))
                 active = [active[place] for place in going]
             tokens = torch.tensor([[outputs[number][-1]] for number in active], device=self._decoder.device)
-            logits, context = self._next(tokens, context, [edits[number] for number in active])
+            after, context = self._next(tokens, context, [edits[number] for number in active])
+            logits = after[:, -1]
         return [
             Continuation(False, tuple(output), verified=known, generated=len(output) - known)
             for output, known in zip(outputs, verified, strict=True)
@@ -212,18 +213,23 @@ class Continuer:
         found[mask] = torch.cat([self._decoder.logits(part).argmax(dim=1) for part in parts])
         return found
 
-    def _next(self, tokens: Tensor, context: Context, edits: list[Edit]) -> tuple[Tensor, Context]:
-        """Read one more token [rows, 1]; return the logits [rows, vocabulary] after it."""
+    def _next(
+        self, tokens: Tensor, context: Context, edits: list[Edit], seen: Tensor | None = None
+    ) -> tuple[Tensor, Context]:
+        """Read one more token, or one of each beam [rows, tokens]; return the logits after each."""
         mask = torch.ones_like(tokens, dtype=torch.bool)
         hooks = edit_hooks(edits, prompt_end=None)
-        hidden, context = self._decoder.read(tokens, mask, context, hooks=hooks)
-        return self._decoder.logits(hidden[:, -1]), context
+        hidden, context = self._decoder.read(tokens, mask, context, hooks=hooks, seen=seen)
+        return self._decoder.logits(hidden), context
 
     def _sample(self, prompts: _Prompts, chosen: list[int], noise: Tensor) -> list[tuple[int, ...]]:
         index = torch.tensor(chosen, device=self._decoder.device)
         edits = [prompts.edits[place] for place in chosen]
+        context = prompts.context.rows(index)
+        read = context.valid[:, None]
 
-        def step(tokens: Tensor, context: Context, texts: list[int]) -> tuple[Tensor, Context]:
-            return self._next(tokens, context, [edits[text] for text in texts])
+        def step(tokens: Tensor, lineage: Tensor, context: Context) -> tuple[Tensor, Context]:
+            seen = torch.cat([read.expand(-1, tokens.shape[1], -1), lineage], dim=2)
+            return self._next(tokens, context, edits, seen)
 
-        return self._sampler.sample(prompts.context.rows(index), prompts.logits[index], noise, step)
+        return self._sampler.sample(context, prompts.logits[index], noise, step)

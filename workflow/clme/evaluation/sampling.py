@@ -10,8 +10,10 @@ from torch import Tensor
 from clme.models.decoder import Context
 from clme.randomness import generator
 
-Step = Callable[[Tensor, Context, list[int]], tuple[Tensor, Context]]
-"""Reads one token per row: from tokens [rows, 1], context and each row's text to the next logits."""
+Step = Callable[[Tensor, Tensor, Context], tuple[Tensor, Context]]
+"""Reads one token of each beam: from tokens [texts, beams], their lineage [texts, beams, slots] among the
+slots after the prompt, and the context, to the next logits [texts, beams, vocabulary]. All beams of a text
+share its context, so that nothing of it is copied."""
 
 
 @dataclass
@@ -59,25 +61,19 @@ class Sampler:
         """
         texts, device = len(logits), logits.device
         best: list[tuple[float, tuple[int, ...]]] = [(-np.inf, ())] * texts
-        beams = _Beams(
-            torch.full((texts, self.beams), -torch.inf, device=device).index_fill_(
-                1, torch.tensor([0], device=device), 0.0
-            ),
-            torch.empty(texts, self.beams, 0, dtype=torch.long, device=device),
-        )
-        context = context.rows(torch.arange(texts, device=device).repeat_interleave(self.beams))
-        logits = logits.repeat_interleave(self.beams, dim=0)
-        numbers = [text for text in range(texts) for _ in range(self.beams)]
+        first = torch.full((texts, self.beams), -torch.inf, device=device)
+        first[:, 0] = 0.0
+        beams = _Beams(first, torch.empty(texts, self.beams, 0, dtype=torch.long, device=device))
+        lineage = torch.empty(texts, self.beams, 0, dtype=torch.bool, device=device)
+        itself = torch.eye(self.beams, dtype=torch.bool, device=device).expand(texts, -1, -1)
+        logits = logits[:, None].expand(-1, self.beams, -1)
         for position in range(self.tokens):
-            beams, parents = self._advance(
-                beams, logits.view(texts, self.beams, -1), noise[:, position], best
-            )
+            beams, parents = self._advance(beams, logits, noise[:, position], best)
             if position == self.tokens - 1 or bool((beams.scores == -torch.inf).all()):
                 break
-            flat = (parents + torch.arange(texts, device=device)[:, None] * self.beams).flatten()
-            if self.beams > 1:
-                context = context.rows(flat)
-            logits, context = step(beams.tokens[:, :, -1].reshape(-1, 1), context, numbers)
+            inherited = lineage.gather(1, parents[:, :, None].expand(-1, -1, lineage.shape[2]))
+            lineage = torch.cat([inherited, itself], dim=2)
+            logits, context = step(beams.tokens[:, :, -1], lineage, context)
         for text in range(texts):
             for score, tokens in zip(beams.scores[text].tolist(), beams.tokens[text].tolist(), strict=True):
                 _offer(best, text, score, tokens)

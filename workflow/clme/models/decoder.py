@@ -213,6 +213,7 @@ class Decoder:
         first: int = 0,
         stop: int | None = None,
         hooks: Sequence[tuple[Site, Hook]] = (),
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, Context]:
         """Run new tokens through layers `first` to `stop` - 1.
 
@@ -224,6 +225,9 @@ class Decoder:
             first: the first layer to run.
             stop: the layer to stop before; None for all.
             hooks: called on the modules at their sites, in this order.
+            seen: [rows, tokens, slots], which of the context's slots and of the new tokens (itself among
+                them) each new token sees, where these are not one after the other, as the beams of one
+                text; None for what `context` and `mask` say.
 
         Returns:
             The hidden states [rows, tokens, d] that leave layer `stop` - 1 (undefined at padding), and
@@ -234,8 +238,9 @@ class Decoder:
         if mask.shape[1] == 0:
             return hidden, context or Context((None,) * self.depth, mask)
         past = context.valid if context is not None else mask[:, :0]
-        positions = (past.sum(dim=1, keepdim=True) + mask.cumsum(dim=1) - 1).clamp(min=0)
-        attention = _attention_mask(past, mask)
+        seen = _seen(past, mask) if seen is None else seen
+        positions = seen.sum(dim=2) - 1
+        attention = seen[:, None]
         rotary = self.rotary(hidden, position_ids=positions)
         reading = _Reading(context, self.depth)
         with self._hooked(hooks):
@@ -272,8 +277,8 @@ def _device(name: str) -> torch.device:
     return found if found is not None else torch.empty(0).device
 
 
-def _attention_mask(past: Tensor, mask: Tensor) -> Tensor:
-    """Say which slots each new token sees: [rows, 1, tokens, slots], True where it does.
+def _seen(past: Tensor, mask: Tensor) -> Tensor:
+    """Say which slots each new token sees: [rows, tokens, slots], True where it does.
 
     Padding sees itself, since a softmax over nothing would be NaN; no token sees padding.
     """
@@ -281,8 +286,7 @@ def _attention_mask(past: Tensor, mask: Tensor) -> Tensor:
     causal = torch.ones(new, new, dtype=torch.bool, device=mask.device).tril()
     itself = torch.eye(new, dtype=torch.bool, device=mask.device)
     among_new = (causal & mask[:, None, :]) | itself
-    seen = past[:, None, :].expand(-1, new, -1)
-    return torch.cat([seen, among_new], dim=2)[:, None]
+    return torch.cat([past[:, None, :].expand(-1, new, -1), among_new], dim=2)
 
 
 def padded(
