@@ -1,3 +1,9 @@
+import os
+
+# Before torch is imported: tiny models gain nothing from a second thread, and waiting for one is slow
+# where tests share the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 import tiny

@@ -47,11 +47,12 @@ def edit_settings(wildcards):
     """An edit job's settings as JSON."""
     task = study.datasets[wildcards.dataset].task
     about = {
-        "editor": wildcards.editor,
+        "editor": study.editor(wildcards.editor),
+        "row": wildcards.editor if wildcards.editor in study.variants else None,
         "task": task,
         "fold": int(wildcards.fold),
-        "hyperparameters": study.models[wildcards.model].hyperparameters(
-            wildcards.editor, task
+        "hyperparameters": study.hyperparameters(
+            wildcards.model, wildcards.editor, task
         ),
     }
     return EditSettings(**job_settings(wildcards), **about).model_dump_json()

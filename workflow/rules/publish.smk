@@ -37,7 +37,11 @@ rule record:
         "../../envs/publish.yaml"
     params:
         config=study.model_copy(
-            update={"editors": study.editor_names}
+            update={
+                "editors": [
+                    name for name in study.editor_names if name not in study.variants
+                ]
+            }
         ).model_dump_json(),
     shell:
         "clme record --config {params.config:q} --output {output} 2>&1 | tee {log}"

@@ -58,6 +58,21 @@ rule edit:
         " 2>&1 | tee {log}"
 
 
+rule tuning:
+    input:
+        EDITS,
+    output:
+        "results/tuning.md",
+    log:
+        "results/logs/tuning.log",
+    benchmark:
+        "results/benchmarks/tuning.tsv"
+    conda:
+        "../../envs/data.yaml"
+    shell:
+        "clme tuning {input} --output {output} 2>&1 | tee {log}"
+
+
 rule metrics:
     input:
         EDITS,

@@ -48,11 +48,12 @@ def run(paths: Sequence[Path], seed: int, output: Path) -> None:
 
 def _cell(cell: pd.DataFrame, seed: int, *names: str) -> list[dict[str, object]]:
     """Return the metrics of one editor on one dataset of one model."""
-    values = cell.sort_values("case_id")[list(METRIC_COLUMNS)].to_numpy() * 100
+    measured = [column for column in METRIC_COLUMNS if cell[column].notna().all()]
+    values = cell.sort_values("case_id")[measured].to_numpy() * 100
     low, high = interval(values, generator(seed, "bootstrap", *names))
     counts = {"cases": len(cell), "failed": int((cell["status"] == "failed").sum())}
     rows = []
-    for number, column in enumerate(METRIC_COLUMNS):
+    for number, column in enumerate(measured):
         dimension, metric = FLUENCY if column == "fluency" else column.split("_", 1)
         bounds = {"value": values[:, number].mean(), "low": low[number], "high": high[number]}
         rows.append({"dimension": dimension, "metric": metric, **bounds, **counts})

@@ -61,6 +61,13 @@ class Model(Origin):
         return {**common, **values.get(task, {})}
 
 
+class Variant(_Section):
+    """An editor with hyperparameters of its own, as one more row of the tables."""
+
+    editor: str = Field(description="the registered editor that it is a variant of")
+    hyperparameters: dict[str, Any] = Field({}, description="over those of the model's entry")
+
+
 class StudyConfig(_Section):
     """A study: what is edited, by which editors, on which data, under which protocol."""
 
@@ -74,18 +81,29 @@ class StudyConfig(_Section):
     evaluation: Selection = Selection()
     training: Training = Training()
     editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
+    variants: dict[Name, Variant] = Field({}, description="editors with other hyperparameters, by name")
     encoder: str = Field("minilm", description="which of `encoders` embeds texts")
     encoders: dict[Name, Origin] = Field(description="embedding models by name")
     datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="datasets by name")
     models: dict[Name, Model] = Field(min_length=1, description="models by name")
     tuning: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(
-        {}, description="per editor: values of hyperparameters; `snakemake tuning` tries each combination"
+        {}, description="per editor: values of hyperparameters; each combination becomes a variant"
     )
 
     @property
     def editor_names(self) -> list[str]:
-        """The editors of the study, resolved."""
-        return registry.names() if self.editors == "all" else list(self.editors)
+        """The rows of the study's tables: editors, then their variants."""
+        chosen = registry.names() if self.editors == "all" else list(self.editors)
+        return [*chosen, *self.variants]
+
+    def editor(self, name: str) -> str:
+        """Return the registered editor of a row."""
+        return self.variants[name].editor if name in self.variants else name
+
+    def hyperparameters(self, model: str, name: str, task: Task) -> dict[str, Any]:
+        """Return a row's hyperparameters on datasets of a task that differ from the paper's."""
+        chosen = self.models[model].hyperparameters(self.editor(name), task)
+        return chosen | (self.variants[name].hyperparameters if name in self.variants else {})
 
     @property
     def labels(self) -> dict[str, str]:
@@ -103,10 +121,20 @@ def load(raw: Mapping[str, Any]) -> StudyConfig:
         config = StudyConfig.model_validate(dict(raw))
     except ValidationError as error:
         raise UserError(_report([_problem(one) for one in error.errors()])) from error
+    config = config.model_copy(update={"variants": config.variants | _trials(config)})
     problems = [*_editor_problems(config), *_reference_problems(config)]
     if problems:
         raise UserError(_report(problems))
     return config
+
+
+def _trials(config: StudyConfig) -> dict[str, Variant]:
+    """Return a variant for each combination of the hyperparameters that are to be tried."""
+    return {
+        f"{editor}-{number:02d}": Variant(editor=editor, hyperparameters=values)
+        for editor, grid in config.tuning.items()
+        for number, values in enumerate(trials(grid))
+    }
 
 
 def _report(problems: Sequence[str]) -> str:
@@ -147,10 +175,13 @@ def _meant(key: str, allowed: Sequence[str]) -> str:
 
 def _editor_problems(config: StudyConfig) -> list[str]:
     known = registry.names()
-    used = {f"editors.{number}": name for number, name in enumerate(config.editor_names)}
+    listed = enumerate([] if config.editors == "all" else config.editors)
+    used = {f"editors.{number}": name for number, name in listed}
+    used |= {f"variants.{name}.editor": variant.editor for name, variant in config.variants.items()}
+    taken = [name for name in config.variants if name in known]
     tuned = {
         f"models.{model}.editors.{name}": name for model, one in config.models.items() for name in one.editors
-    } | {f"tuning.{name}": name for name in config.tuning}
+    }
     problems = [
         f"{path}: unknown editor {name!r}{_meant(name, known)}; allowed are {', '.join(known)}"
         for path, name in {**used, **tuned}.items()
@@ -168,10 +199,11 @@ def _editor_problems(config: StudyConfig) -> list[str]:
             problems += _hyperparameter_problems(path, name, common, config.protocol)
             for task, special in of_tasks.items():
                 problems += _hyperparameter_problems(f"{path}.{task}", name, special, config.protocol)
-    for name, grid in config.tuning.items():
-        for values in trials(grid):
-            problems += _hyperparameter_problems(f"tuning.{name}", name, values, config.protocol)
-    return list(dict.fromkeys(problems))
+    problems += [f"variants.{name}: is the name of an editor; take another" for name in taken]
+    for name, variant in config.variants.items():
+        path = f"variants.{name}.hyperparameters"
+        problems += _hyperparameter_problems(path, variant.editor, variant.hyperparameters, config.protocol)
+    return problems
 
 
 def _hyperparameter_problems(path: str, name: str, values: Any, protocol: str) -> list[str]:

@@ -115,7 +115,9 @@ class _Job:
     ) -> None:
         self._editor, self._settings, self._loaded, self._unedited = editor, settings, loaded, unedited
         self._evaluator: Evaluator = loaded.evaluator(settings)
-        self.label = f"{settings.editor} {settings.model}/{settings.dataset} fold {settings.fold}"
+        self.label = (
+            f"{settings.row or settings.editor} {settings.model}/{settings.dataset} fold {settings.fold}"
+        )
 
     def measure(self, journal: Journal, timed: set[str], files: Mapping[str, Path]) -> None:
         """Edit the timed cases one at a time, after one edit to warm up and without shortcuts."""
@@ -165,7 +167,7 @@ class _Job:
         return {
             "model": settings.model,
             "dataset": settings.dataset,
-            "editor": settings.editor,
+            "editor": settings.row or settings.editor,
             "fold": settings.fold,
             "case_id": case.case.case_id,
             "prompt": case.case.prompt,

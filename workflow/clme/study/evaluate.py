@@ -44,12 +44,21 @@ class Evaluator:
         protocol: the reading of the study's protocol.
         seed: the study's seed, for fluency.
         read_tokens: tokens that are read together at most.
+        fluency: whether texts are sampled.
     """
 
     def __init__(
-        self, decoder: Decoder, tokenizer: Tokenizer, protocol: Protocol, seed: int, read_tokens: int
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        protocol: Protocol,
+        *,
+        seed: int,
+        read_tokens: int,
+        fluency: bool = True,
     ) -> None:
         self._tokenizer, self._protocol, self._seed = tokenizer, protocol, seed
+        self._fluency = fluency
         top_k = min(FLUENCY_TOP_K, decoder.vocabulary)
         self._sampler = Sampler(FLUENCY_TOKENS, top_k, protocol.fluency_beams, tokenizer.ends)
         self._continuer = Continuer(decoder, tokenizer.ends, self._sampler, read_tokens)
@@ -90,14 +99,16 @@ class Evaluator:
             rows.append(Row(neighbour, SPECIFICITY_TOKENS, expected, edit))
         return rows
 
-    def _noise(self, case: EncodedCase, prompt: str) -> Tensor:
+    def _noise(self, case: EncodedCase, prompt: str) -> Tensor | None:
+        if not self._fluency:
+            return None
         return self._sampler.noise(self._seed, case.case.case_id, prompt)
 
     def score(self, case: EncodedCase, outputs: Outputs, baseline: Outputs) -> dict[str, Any]:
         """Return the case's texts and metrics, named as the columns of a result file."""
         effectiveness, generalization, *specificity = map(self._tokenizer.decode, outputs.greedy)
         expected = [self._tokenizer.decode(ids) for ids in baseline.greedy[2:]]
-        texts = [self._tokenizer.decode(ids) for ids in outputs.sampled]
+        texts = [self._tokenizer.decode(ids) for ids in outputs.sampled] if self._fluency else []
         target = case.case.target
         return {
             "effectiveness_output": effectiveness,
@@ -108,7 +119,7 @@ class Evaluator:
             **_compare("effectiveness", [effectiveness], [target]),
             **_compare("generalization", [generalization], [target]),
             **self._specificity(specificity, expected),
-            "fluency": sum(map(metrics.ngram_entropy, texts)) / len(texts),
+            "fluency": sum(map(metrics.ngram_entropy, texts)) / len(texts) if texts else None,
             "tokens_verified": outputs.verified,
             "tokens_generated": outputs.generated,
         }

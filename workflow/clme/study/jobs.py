@@ -32,7 +32,12 @@ class Loaded:
     def evaluator(self, settings: BaselineSettings) -> Evaluator:
         """Return what evaluates edits under the job's protocol."""
         return Evaluator(
-            self.decoder, self.tokenizer, self.protocol, settings.seed, settings.compute.read_tokens
+            self.decoder,
+            self.tokenizer,
+            self.protocol,
+            seed=settings.seed,
+            read_tokens=settings.compute.read_tokens,
+            fluency=settings.evaluation.fluency,
         )
 
 

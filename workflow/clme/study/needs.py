@@ -59,10 +59,10 @@ KINDS = {
 def of(study: StudyConfig, model: str, dataset: str, editor: str) -> "tuple[Need, ...]":
     """Return what an editor of the study needs; without torch nothing can be edited, so nothing is needed."""
     task = study.datasets[dataset].task
-    overrides = study.models[model].hyperparameters(editor, task)
+    overrides = study.hyperparameters(model, editor, task)
     try:
         configured = registry.configured(
-            editor, protocol=study.protocol, task=task, overrides=overrides, seed=study.seed
+            study.editor(editor), protocol=study.protocol, task=task, overrides=overrides, seed=study.seed
         )
     except ModuleNotFoundError as error:
         if error.name == "torch":
@@ -112,9 +112,9 @@ def settings(
         need=dict(need.settings),
         dataset=dataset,
         fold=None if fold is None else int(fold),
-        editor=editor,
+        editor=None if editor is None else study.editor(editor),
         compute=study.compute,
-        evaluation=study.evaluation.model_copy(update={"timed_cases": 0})
+        evaluation=study.evaluation.model_copy(update={"timed_cases": 0, "fluency": True})
         if evaluates or need.sees_test
         else Selection(timed_cases=0, exclude=exclude),
         training=study.training if trains else Training(),

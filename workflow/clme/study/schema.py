@@ -36,7 +36,7 @@ EDITS = pa.schema(
         *(pa.field(f"{name}_output", pa.string(), nullable=False) for name in DIMENSIONS[:2]),
         *(pa.field(name, _TEXTS, nullable=False) for name in ("specificity_outputs", "specificity_expected")),
         pa.field("fluency_texts", _TEXTS, nullable=False),
-        *(pa.field(name, pa.float64(), nullable=False) for name in METRIC_COLUMNS),
+        *(pa.field(name, pa.float64(), nullable=name == "fluency") for name in METRIC_COLUMNS),
         pa.field("edit_steps", pa.int32(), nullable=False),
         pa.field("edit_loss", pa.float64()),
         pa.field("edit_seconds", pa.float64()),
@@ -46,8 +46,8 @@ EDITS = pa.schema(
     ]
 )
 """One row per case. Metrics are in 0..1, fluency in bits; time and memory are null for cases that were not
-measured, the loss for editors without one. `status` is ok or failed; a failed edit leaves the model as it is,
-so its row holds the unedited outputs, and `error` says why."""
+measured, the loss for editors without one, fluency where no texts were sampled. `status` is ok or failed; a
+failed edit leaves the model as it is, so its row holds the unedited outputs, and `error` says why."""
 
 METRICS = pa.schema(
     [

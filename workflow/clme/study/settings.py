@@ -34,6 +34,9 @@ class Selection(_Settings):
     timed_cases: int = Field(
         8, ge=0, description="how many are also edited one at a time for time and memory"
     )
+    fluency: bool = Field(
+        True, description="whether texts are sampled for fluency, which takes longer than all else"
+    )
     exclude: tuple[str, ...] = Field((), description="case ids to be left out, with the reason in a comment")
 
 
@@ -61,11 +64,13 @@ class EditSettings(BaselineSettings):
     """Settings of an edit job: one editor on one fold of a dataset.
 
     Attributes:
+        row: what results call the editor, where that isn't its own name.
         task: the dataset's, for hyperparameters that depend on it.
         hyperparameters: those that differ from the editor's defaults under the protocol.
     """
 
     editor: str
+    row: str | None = None
     task: Task | None = None
     fold: int = Field(0, ge=0)
     hyperparameters: dict[str, Any] = {}

@@ -29,7 +29,7 @@ def run(paths: Sequence[Path], output: Path) -> None:
         paths: result files of edit jobs; those of one trial differ in dataset and fold only.
         output: the Markdown file.
     """
-    rows = pd.DataFrame([row for path in paths for row in _trial(path)])
+    rows = pd.concat([_trial(path) for path in paths], ignore_index=True)
     parts = ["# Hyperparameters that were tried\n", _HEAD.format(**_cases(paths))]
     for (model, editor), tried in rows.groupby(["model", "editor"], sort=False):
         parts.append(f"\n## {editor} on {model}\n\n{_markdown(_ranked(tried))}")
@@ -48,15 +48,16 @@ def _cases(paths: Sequence[Path]) -> dict[str, Any]:
     return {**settings["evaluation"], "seed": settings["seed"]}
 
 
-def _trial(path: Path) -> list[dict[str, Any]]:
+def _trial(path: Path) -> pd.DataFrame:
     """Return the cases of a result file with the hyperparameters that made them."""
     frame = read_parquet(path, schema=EDITS)
     settings = json.loads(read_metadata(path)["settings"])
     columns = [f"{name}_{metric}" for name in DIMENSIONS for metric in ("em", SCORED)]
     frame["hyperparameters"] = json.dumps(settings["hyperparameters"], sort_keys=True)
+    frame["editor"] = settings["editor"]  # a trial's row has a name of its own
     frame["failed"] = frame["status"] == "failed"
     kept = ["model", "editor", "dataset", "hyperparameters", "failed", *columns]
-    return frame[kept].to_dict("records")
+    return frame[kept]
 
 
 def _ranked(tried: pd.DataFrame) -> pd.DataFrame:
@@ -65,15 +66,11 @@ def _ranked(tried: pd.DataFrame) -> pd.DataFrame:
     means = tried.groupby(["hyperparameters", "dataset"])[columns].mean()
     graded = means[[f"{name}_{SCORED}" for name in DIMENSIONS]].clip(lower=1e-9)
     means["score"] = len(DIMENSIONS) / (1 / graded).sum(axis=1)
-    wide = means.unstack("dataset").swaplevel(axis=1).sort_index(axis=1, sort_remaining=False)
-    table = pd.DataFrame(index=wide.index)
-    table["score"] = 100 * means.groupby("hyperparameters")["score"].mean()
+    table = pd.DataFrame({"score": 100 * means.groupby("hyperparameters")["score"].mean()})
     for dataset in dict.fromkeys(tried["dataset"]):
         for name in DIMENSIONS:
-            em, graded_name = wide[dataset, f"{name}_em"], wide[dataset, f"{name}_{SCORED}"]
-            table[f"{dataset} {name}"] = [
-                f"{100 * a:.1f} / {100 * b:.1f}" for a, b in zip(em, graded_name, strict=True)
-            ]
+            pair = 100 * means.xs(dataset, level="dataset")[[f"{name}_em", f"{name}_{SCORED}"]]
+            table[f"{dataset} {name}"] = [f"{em:.1f} / {rouge:.1f}" for em, rouge in pair.to_numpy()]
     table["failed"] = tried.groupby("hyperparameters")["failed"].sum()
     return table.sort_values("score", ascending=False).reset_index()
 
