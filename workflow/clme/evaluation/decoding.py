@@ -89,15 +89,20 @@ class Continuer:
         return [results[number] for number in range(len(rows))]
 
     def _chunks(self, rows: Sequence[Row]) -> Iterator[list[int]]:
-        """Put rows of like length together, so that little is padding."""
-        chunk: list[int] = []
-        for number in sorted(range(len(rows)), key=lambda n: (len(rows[n].prompt), n)):
-            if chunk and (len(chunk) + 1) * len(rows[number].prompt) > self._batch_tokens:
+        """Put rows of like length together, so that little is padding, and apart those that are sampled.
+
+        Sampling takes longest, one step after the other: its steps are worth being full.
+        """
+        for sampled in (True, False):
+            chunk: list[int] = []
+            chosen = [number for number, row in enumerate(rows) if (row.noise is not None) == sampled]
+            for number in sorted(chosen, key=lambda n: (len(rows[n].prompt), n)):
+                if chunk and (len(chunk) + 1) * len(rows[number].prompt) > self._batch_tokens:
+                    yield chunk
+                    chunk = []
+                chunk.append(number)
+            if chunk:
                 yield chunk
-                chunk = []
-            chunk.append(number)
-        if chunk:
-            yield chunk
 
     def _continue_chunk(self, rows: list[Row]) -> list[Continuation]:
         prompts, live = self._read_prompts(rows)
