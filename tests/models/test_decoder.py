@@ -1,7 +1,9 @@
 import copy
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from clme.edits import Codebook, Dense, Edit, LowRank, edit_hooks
@@ -223,6 +225,28 @@ def test_another_structure_is_refused():
 def test_a_folder_without_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="no model can be loaded"):
         Decoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "a weight is missing", "a weight has another shape"])
+def test_damaged_weights_are_refused(tiny_models, tmp_path, damage):
+    shutil.copytree(tiny_models["qwen2"], tmp_path / "m")
+    path = tmp_path / "m" / "model.safetensors"
+    if damage in ("cut off", "empty"):
+        path.write_bytes(path.read_bytes()[: 5000 if damage == "cut off" else 0])
+    else:
+        weights = load_file(path)
+        kept = weights.pop("model.layers.3.mlp.down_proj.weight")
+        if damage == "a weight has another shape":
+            weights["model.layers.3.mlp.down_proj.weight"] = kept[:10].clone()
+        save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"/m: no model can be loaded from here") as error:
+        Decoder.load(tmp_path / "m")
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_device_is_refused(tiny_models):
+    with pytest.raises(UserError, match="no model can be loaded from here onto abacus"):
+        Decoder.load(tiny_models["llama"], device="abacus")
 
 
 def test_half_precision_runs(tiny_models):

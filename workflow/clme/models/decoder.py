@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from clme.errors import UserError
+from clme.errors import UserError, first_line
 
 Hook = Callable[[Tensor, Tensor], Tensor | None]
 """Called with a module's input [rows, tokens, d_in] and output [rows, tokens, d_out]; may replace it."""
@@ -124,9 +124,10 @@ class Decoder:
                 folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
             )
             model.to(_device(device))
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{folder}: no model can be loaded from here onto {device} ({reason})") from error
+        except Exception as error:  # damaged files raise all kinds
+            raise UserError(
+                f"{folder}: no model can be loaded from here onto {device} ({first_line(error)})"
+            ) from error
         return cls(cast(PreTrainedModel, model))
 
     def _only(self, base: nn.Module, what: str, fits: Callable[[nn.Module], bool]) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from clme.errors import UserError
+from clme.errors import UserError, first_line
 
 
 @torch.no_grad()
@@ -25,8 +25,8 @@ def convert(gguf: Path, folder: Path) -> None:
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
         )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{gguf}: can't be read as a GGUF model ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # damaged files raise all kinds
+        raise UserError(f"{gguf}: can't be read as a GGUF model ({first_line(error)})") from error
     if hasattr(loaded.config, "quantization_config"):
         del loaded.config.quantization_config
     fresh: PreTrainedModel = type(loaded)(loaded.config).eval()

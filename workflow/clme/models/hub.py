@@ -1,7 +1,7 @@
 """Models from the hub: revision and checksums are resolved at the first download, and verified ever after."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,15 +9,17 @@ from typing import Any, TypeVar
 from filelock import FileLock
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import RetryError, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from clme.errors import UserError
+from clme.errors import UserError, first_line
 from clme.files import sha256_file, write_text
 from clme.progress import Progress
 
@@ -25,7 +27,13 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 6
 WANTED = (".safetensors", ".json", ".model", ".txt", ".jinja")
-_FINAL = (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError, EntryNotFoundError)
+_FINAL = (
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    GatedRepoError,
+    RemoteEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 
 def fetch(source: str, lock: Path, folder: Path) -> str:
@@ -47,27 +55,32 @@ def fetch(source: str, lock: Path, folder: Path) -> str:
     known = read_lock(lock).get(source)
     try:
         if known is None:
-            info = _patiently(lambda: HfApi().model_info(repository, revision=revision or None))
-            commit, names = str(info.sha), [str(file.rfilename) for file in info.siblings or []]
+            commit, told = _ask(repository, revision)
         else:
-            commit, names = known["revision"], list(known["files"])
-        wanted = _wanted(source, names)
+            commit, told = known["revision"], known["files"]
+        wanted = _wanted(source, told)
         with Progress(f"hub:{source}", len(wanted), "file") as progress:
             for name in wanted:
                 _patiently(partial(hf_hub_download, repository, name, revision=commit, local_dir=folder))
                 progress.advance()
-    except _FINAL as error:
-        raise UserError(f"hub:{source}: {_reason(error)}") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise UserError(
-            f"hub:{source}: could not be downloaded in {ATTEMPTS} attempts ({_reason(error)})"
-        ) from error
+    except RetryError as error:
+        last = error.last_attempt.exception() or error
+        reason = first_line(last.__cause__ or last)
+        raise UserError(f"hub:{source}: could not be downloaded in {ATTEMPTS} attempts ({reason})") from last
+    except (*_FINAL, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise UserError(f"hub:{source}: {first_line(error.__cause__ or error)}") from error
     files = {name: sha256_file(folder / name) for name in wanted}
+    _compare(source, folder, files, told)
     if known is None:
         _record(lock, source, {"revision": commit, "files": files})
-    else:
-        _compare(source, files, known["files"])
     return commit
+
+
+def _ask(repository: str, revision: str) -> tuple[str, dict[str, str | None]]:
+    """Return the commit of a revision and its files; the hub tells the sha256 of large ones."""
+    info = _patiently(lambda: HfApi().model_info(repository, revision=revision or None, files_metadata=True))
+    told = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
+    return str(info.sha), told
 
 
 def read_lock(lock: Path) -> dict[str, Any]:
@@ -88,40 +101,44 @@ def _record(lock: Path, source: str, entry: dict[str, Any]) -> None:
         write_text(lock, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def _compare(source: str, found: dict[str, str], expected: dict[str, str]) -> None:
-    for name, checksum in expected.items():
-        if found[name] != checksum:
+def _compare(source: str, folder: Path, found: Mapping[str, str], expected: Mapping[str, str | None]) -> None:
+    for name, checksum in found.items():
+        if expected[name] not in (None, checksum):
+            (folder / name).unlink()  # else it would be taken for downloaded the next time
             raise UserError(
-                f"hub:{source}: {name} has sha256 {found[name]}, the lock says {checksum};"
-                " the download is corrupt or the repository was changed"
+                f"hub:{source}: {name} has sha256 {checksum}, expected {expected[name]};"
+                " the download is corrupt or the repository was changed: try again"
             )
 
 
-def _wanted(source: str, names: list[str]) -> list[str]:
-    if not any(name.endswith(".safetensors") for name in names):
+def _wanted(source: str, names: Iterable[str]) -> list[str]:
+    wanted = sorted(name for name in names if "/" not in name and name.endswith(WANTED))
+    if not any(name.endswith(".safetensors") for name in wanted):
         raise UserError(f"hub:{source}: holds no safetensors; formats that can run code are not loaded")
-    return sorted(name for name in names if "/" not in name and name.endswith(WANTED))
+    return wanted
 
 
 def _patiently(call: Callable[[], Result]) -> Result:
-    """Call again, after longer and longer pauses, on failures that may pass."""
+    """Call again, after longer and longer pauses, on failures that may pass.
+
+    Raises:
+        RetryError: the last attempt failed too.
+    """
     retrying = Retrying(
         retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.5, max=60),
-        reraise=True,
     )
     return retrying(call)
 
 
 def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, _FINAL):
+    if isinstance(error, _FINAL) or isinstance(error.__cause__, _FINAL):
         return False
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code if error.response is not None else 503
         return status == 429 or status >= 500
-    return isinstance(error, (OSError, ConnectionError, TimeoutError)) or "httpx" in type(error).__module__
-
-
-def _reason(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, OSError):
+        # One without a number is the library's own, such as a file that came out too short.
+        return error.errno is None or isinstance(error, ConnectionError | TimeoutError)
+    return "httpx" in type(error).__module__

@@ -36,7 +36,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest["files"].items()
+        for entry in manifest["files"].values():
+            entry["sha256"]
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: no manifest ({error}); make the folder by `clme model fetch`") from error
     return manifest

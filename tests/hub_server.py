@@ -1,0 +1,110 @@
+"""A small HTTP server that imitates the hub's API for one repository, and misbehaves on demand."""
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub:
+    """The repository `owner/tiny`.
+
+    Attributes:
+        files: content by name.
+        failures: statuses that the next requests are answered with, by the request's kind:
+            ``info``, ``HEAD`` or ``GET`` of a file.
+        cut: names of files whose next download breaks off half way.
+        damaged: names of files whose next download has a wrong byte.
+        requests: how many requests of each kind there were.
+        ranges: what was asked for by downloads that were resumed.
+    """
+
+    def __init__(self, files):
+        self.files = dict(files)
+        self.failures = {"info": [], "HEAD": [], "GET": []}
+        self.cut, self.damaged = set(), set()
+        self.requests = Counter()
+        self.ranges = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self):
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_HEAD(self):
+                self.answer()
+
+            def do_GET(self):
+                self.answer()
+
+            def answer(self):
+                place = self.path.split("?")[0]
+                kind = "info" if place.startswith("/api/") else self.command
+                hub.requests[kind] += 1
+                if hub.failures[kind]:
+                    self.send(hub.failures[kind].pop(0), b"busy")
+                elif place.startswith("/api/models/owner/tiny"):
+                    self.info(place)
+                elif place.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
+                    self.file(place.rsplit("/", 1)[1])
+                else:
+                    self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
+
+            def info(self, place):
+                if "/revision/" in place and place.rsplit("/", 1)[1] not in ("main", "v1", COMMIT):
+                    self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+                    return
+                siblings = [{"rfilename": name} for name in [*hub.files, "README.md", "model.py"]]
+                for file in siblings:
+                    if file["rfilename"].endswith(".safetensors") and "blobs=" in self.path:
+                        content = hub.files[file["rfilename"]]
+                        sha256 = hashlib.sha256(content).hexdigest()
+                        file["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
+                about = {"id": "owner/tiny", "modelId": "owner/tiny", "sha": COMMIT, "siblings": siblings}
+                self.send(200, json.dumps(about).encode(), {"Content-Type": "application/json"})
+
+            def file(self, name):
+                if name not in hub.files:
+                    self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
+                    return
+                content = hub.files[name]
+                headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+                wanted = self.headers.get("Range")
+                if wanted:
+                    start = int(wanted.removeprefix("bytes=").split("-")[0])
+                    hub.ranges.append((name, start))
+                    headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                    self.send(206, content[start:], headers)
+                elif self.command == "GET" and name in hub.cut:
+                    hub.cut.discard(name)
+                    self.send(200, content, headers, sent=len(content) // 2)
+                elif self.command == "GET" and name in hub.damaged:
+                    hub.damaged.discard(name)
+                    self.send(200, content[:-1] + bytes([content[-1] ^ 1]), headers)
+                else:
+                    self.send(200, content, headers)
+
+            def send(self, status, content, headers=None, sent=None):
+                self.send_response(status)
+                for key, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content[:sent])
+
+        return Handler
