@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -120,9 +120,16 @@ class Decoder:
         """
         logging.disable_progress_bar()
         try:
-            model: nn.Module = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
+            model, report = loaded
+            if report["missing_keys"]:  # transformers would make them up
+                raise ValueError(f"it lacks the weights {', '.join(sorted(report['missing_keys']))}")
             model.to(_device(device))
         except Exception as error:  # damaged files raise all kinds
             raise UserError(
