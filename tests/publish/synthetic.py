@@ -37,8 +37,8 @@ def study(models=("tiny",), editors=("none", "ft_l", "grace"), **changes) -> Stu
         "editors": list(editors),
         "encoders": {"minilm": {"source": "path:/encoder"}},
         "datasets": {
-            "cnle": {"task": "cnle", "source": "actionsheets"},
-            "csne": {"task": "csne", "source": "wheels"},
+            "cnle": {"task": "cnle", "source": "pypi", "encoder": "minilm"},
+            "csne": {"task": "csne", "source": "pypi", "encoder": "minilm"},
         },
         "models": {name: {"source": "path:/model", "label": name.capitalize()} for name in models},
     }

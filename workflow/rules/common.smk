@@ -17,7 +17,19 @@ def dataset_settings(wildcards):
 
 def corpus_of(wildcards):
     """The raw material of a dataset's source."""
-    return f"results/corpora/{study.datasets[wildcards.dataset].source}"
+    chosen = study.datasets[wildcards.dataset]
+    return chosen.path or f"results/corpora/{chosen.source}"
+
+
+def encoder_of(wildcards):
+    """The manifest of a dataset's embedding model."""
+    return f"results/encoders/{study.datasets[wildcards.dataset].encoder}/manifest.json"
+
+
+def encoder_options(wildcards):
+    """The options that name a dataset's embedding model."""
+    name = study.datasets[wildcards.dataset].encoder
+    return f"--encoder results/encoders/{name} --pooling {study.encoders[name].pooling}"
 
 
 def graded_or_filtered(wildcards):

@@ -2,7 +2,6 @@
 
 
 STAGES = "results/datasets/{dataset}/stages"
-ENCODER = f"results/encoders/{study.encoder}"
 
 
 rule datasets:
@@ -45,7 +44,7 @@ rule extract:
 rule filter_pairs:
     input:
         pairs=f"{STAGES}/extract.parquet",
-        encoder=f"{ENCODER}/manifest.json",
+        encoder=encoder_of,
     output:
         f"{STAGES}/filter.parquet",
     log:
@@ -56,16 +55,16 @@ rule filter_pairs:
         "../../envs/data.yaml"
     params:
         settings=dataset_settings,
-        encoder=subpath(input.encoder, parent=True),
+        encoder=encoder_options,
     shell:
-        "clme dataset filter {input.pairs} --settings {params.settings:q} --encoder {params.encoder}"
+        "clme dataset filter {input.pairs} --settings {params.settings:q} {params.encoder}"
         " --output {output} 2>&1 | tee {log}"
 
 
 rule grade:
     input:
         pairs=f"{STAGES}/filter.parquet",
-        encoder=f"{ENCODER}/manifest.json",
+        encoder=encoder_of,
     output:
         f"{STAGES}/grade.parquet",
     log:
@@ -76,9 +75,9 @@ rule grade:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
-        encoder=subpath(input.encoder, parent=True),
+        encoder=encoder_options,
     shell:
-        "clme dataset grade {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
+        "clme dataset grade {input.pairs} {params.encoder} --output {output} 2>&1 | tee {log}"
 
 
 rule deduplicate:
@@ -118,7 +117,7 @@ rule split:
 rule embed:
     input:
         pairs=f"{STAGES}/split.parquet",
-        encoder=f"{ENCODER}/manifest.json",
+        encoder=encoder_of,
     output:
         f"{STAGES}/embeddings.npy",
     log:
@@ -129,15 +128,15 @@ rule embed:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
-        encoder=subpath(input.encoder, parent=True),
+        encoder=encoder_options,
     shell:
-        "clme dataset embed {input.pairs} --encoder {params.encoder} --output {output} 2>&1 | tee {log}"
+        "clme dataset embed {input.pairs} {params.encoder} --output {output} 2>&1 | tee {log}"
 
 
 rule rephrase:
     input:
         pairs=f"{STAGES}/split.parquet",
-        encoder=f"{ENCODER}/manifest.json",
+        encoder=encoder_of,
     output:
         f"{STAGES}/rephrase.parquet",
     log:
@@ -150,11 +149,10 @@ rule rephrase:
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
-        encoder=subpath(input.encoder, parent=True),
+        encoder=encoder_options,
     shell:
         "clme dataset rephrase {input.pairs} --name {wildcards.dataset} --settings {params.settings:q}"
-        " --seed {params.seed} --folds {params.folds} --encoder {params.encoder} --output {output}"
-        " 2>&1 | tee {log}"
+        " --seed {params.seed} --folds {params.folds} {params.encoder} --output {output} 2>&1 | tee {log}"
 
 
 rule neighbours:
@@ -182,7 +180,7 @@ rule cases:
         pairs=f"{STAGES}/split.parquet",
         rephrases=f"{STAGES}/rephrase.parquet",
         neighbours=f"{STAGES}/neighbours.parquet",
-        encoder=f"{ENCODER}/manifest.json",
+        encoder=encoder_of,
         published=SOURCE / "paper/published/table3.csv",
     output:
         cases="results/datasets/{dataset}/cases.parquet",
@@ -198,9 +196,9 @@ rule cases:
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
-        encoder=subpath(input.encoder, parent=True),
+        encoder=encoder_options,
         stages=subpath(input.pairs, parent=True),
     shell:
         "clme dataset cases {params.stages} --name {wildcards.dataset} --settings {params.settings:q}"
-        " --seed {params.seed} --folds {params.folds} --encoder {params.encoder}"
+        " --seed {params.seed} --folds {params.folds} {params.encoder}"
         " --published {input.published} --output {output.cases} 2>&1 | tee {log}"

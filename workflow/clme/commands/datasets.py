@@ -29,7 +29,7 @@ def _name(command: Command) -> Command:
 
 
 def _settings(command: Command) -> Command:
-    text = 'The dataset\'s settings as JSON, such as {"task": "csne", "source": "wheels"}.'
+    text = 'The dataset\'s settings as JSON, such as {"task": "csne", "source": "pypi", "encoder": "minilm"}.'
     return click.option("--settings", required=True, help=text)(command)
 
 
@@ -43,7 +43,10 @@ def _folds(command: Command) -> Command:
 
 def _encoder(command: Command) -> Command:
     text = "Folder of the embedding model."
-    return click.option("--encoder", "encoder_folder", type=FOLDER, required=True, help=text)(command)
+    folder = click.option("--encoder", "encoder_folder", type=FOLDER, required=True, help=text)
+    kinds = click.Choice(["mean", "cls"])
+    pooling = click.option("--pooling", type=kinds, default="mean", show_default=True, help="How it embeds.")
+    return folder(pooling(command))
 
 
 def _output(command: Command) -> Command:
@@ -65,7 +68,7 @@ def _write(output: Path, frame: Any, schema: Any, **metadata: str) -> None:
 
 
 @dataset.command()
-@click.option("--source", required=True, help="A source's name, such as wheels.")
+@click.option("--source", required=True, help="A source's name, such as pypi.")
 @click.option("--output", "folder", type=FOLDER, required=True, help="Folder for the raw material.")
 def download(source: str, folder: Path) -> None:
     """Download a source's raw material, checked by sha256; what is there already is kept."""
@@ -93,14 +96,14 @@ def extract(corpus: Path, name: str, settings: str, seed: int, output: Path) -> 
 @_settings
 @_encoder
 @_output
-def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, output: Path) -> None:
+def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, pooling: str, output: Path) -> None:
     """Leave out PAIRS that don't parse, are empty or too long."""
     from clme.datasets import stages
     from clme.datasets.encoder import Encoder
     from clme.datasets.schema import PAIRS
     from clme.files import read_parquet
 
-    count = Encoder(encoder_folder).count
+    count = Encoder(encoder_folder, pooling).count
     _write(output, stages.keep_usable(read_parquet(pairs, schema=PAIRS), _parsed(settings), count), PAIRS)
 
 
@@ -108,14 +111,14 @@ def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, output: Path)
 @click.argument("pairs", type=FILE)
 @_encoder
 @_output
-def grade(pairs: Path, encoder_folder: Path, output: Path) -> None:
+def grade(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None:
     """Grade the relevance of intent and code of all PAIRS in five levels."""
     from clme.datasets import grading
     from clme.datasets.encoder import Encoder
     from clme.datasets.schema import GRADED, PAIRS
     from clme.files import read_parquet
 
-    _write(output, grading.grade(read_parquet(pairs, schema=PAIRS), Encoder(encoder_folder)), GRADED)
+    _write(output, grading.grade(read_parquet(pairs, schema=PAIRS), Encoder(encoder_folder, pooling)), GRADED)
 
 
 @dataset.command()
@@ -152,14 +155,14 @@ def split(pairs: Path, name: str, settings: str, seed: int, output: Path) -> Non
 @click.argument("pairs", type=FILE)
 @_encoder
 @_output
-def embed(pairs: Path, encoder_folder: Path, output: Path) -> None:
+def embed(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None:
     """Embed the inputs of all PAIRS: a NumPy file with one unit vector per row."""
     import numpy as np
 
     from clme.datasets.encoder import Encoder
     from clme.files import atomic, read_parquet
 
-    vectors = Encoder(encoder_folder).embed(read_parquet(pairs)["input"].tolist(), "embed inputs")
+    vectors = Encoder(encoder_folder, pooling).embed(read_parquet(pairs)["input"].tolist(), "embed inputs")
     with atomic(output) as temporary:
         np.save(temporary, vectors)
 
@@ -173,7 +176,14 @@ def embed(pairs: Path, encoder_folder: Path, output: Path) -> None:
 @_encoder
 @_output
 def rephrase(
-    pairs: Path, name: str, settings: str, folds: int, seed: int, encoder_folder: Path, output: Path
+    pairs: Path,
+    name: str,
+    settings: str,
+    folds: int,
+    seed: int,
+    encoder_folder: Path,
+    pooling: str,
+    output: Path,
 ) -> None:
     """Rephrase the targeted PAIRS: intents are rewritten, variables of functions renamed."""
     from clme.datasets import rephrasing
@@ -185,7 +195,7 @@ def rephrase(
     if _parsed(settings).task == "cnle":
         found = rephrasing.rewrite_intents(frame, name, folds, seed)
     else:
-        found = rephrasing.rename_variables(frame, Encoder(encoder_folder))
+        found = rephrasing.rename_variables(frame, Encoder(encoder_folder, pooling))
     _write(output, found, REPHRASES)
 
 
@@ -224,6 +234,7 @@ def make_cases(
     folds: int,
     seed: int,
     encoder_folder: Path,
+    pooling: str,
     published: Path,
     output: Path,
 ) -> None:
@@ -251,7 +262,7 @@ def make_cases(
 
         frames["grade"] = relevant(frames["grade"])
     passed = card.counts(frames, frame)
-    measured = card.lengths(frame, Encoder(encoder_folder))
+    measured = card.lengths(frame, Encoder(encoder_folder, pooling))
     write_text(output.parent / "stages.json", json.dumps(passed, indent=2) + "\n")
     write_text(output.parent / "README.md", card.render(name, parsed, frame, passed, measured, published))
     about = {

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clme.datasets.settings import DatasetSettings
-from clme.datasets.sources import Pair, Source, Wheel
+from clme.datasets.sources import Pair
 from clme.errors import UserError
 
 # What a sheet is about, as an object that a sentence can use; sheets that aren't named hold no Python.
@@ -57,35 +56,25 @@ _PLACEHOLDER = re.compile(r"(?<![\w`])_(\w+?)_(?![\w`])")
 _ARTICLE = re.compile(r"(a|an|the|all|any|each|every|no|number|values?|elements?)\b")
 
 
-class Actionsheets(Source):
-    """Cheat sheets of the package `actionsheets`; section and sheet title are worked into the intent."""
+def pairs(text: str, name: str) -> Iterator[Pair]:
+    """Yield the entries of a sheet about Python; section and sheet title are worked into the intent.
 
-    name = "actionsheets"
-    task = "cnle"
-    wheels = (
-        Wheel(
-            "actionsheets==0.3.0",
-            "8f2582fc33f5bdd6c3f6c083733d667fff56be57b195ff26a0a82303aa81002a",
-            "MIT",
-        ),
-    )
+    Args:
+        text: the sheet, in TOML.
+        name: its path, for the pairs' origin.
 
-    def pairs(self, folder: Path, settings: DatasetSettings) -> Iterator[Pair]:
-        """See the base class."""
-        for name, text in self.files(folder, self.wheels[0], ".toml"):
-            if "/data/python/" not in name:
-                continue
-            try:
-                sheet = tomllib.loads(text)
-            except tomllib.TOMLDecodeError as error:
-                raise UserError(
-                    f"{folder}: {name}: not TOML ({error}); delete the folder and rerun"
-                ) from error
-            thing = OBJECTS.get(str(sheet.get("title")))
-            if thing is not None:
-                entries = [(key, part) for key, part in sheet.items() if isinstance(part, dict)]
-                for key, part in entries:
-                    yield from _walk(part, "", thing, f"actionsheets:{Path(name).name}#{key}")
+    Raises:
+        UserError: the text isn't TOML.
+    """
+    try:
+        sheet = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{name}: not TOML ({error}); the wheel is damaged: delete it and rerun") from error
+    thing = OBJECTS.get(str(sheet.get("title")))
+    if thing is not None:
+        entries = [(key, part) for key, part in sheet.items() if isinstance(part, dict)]
+        for key, part in entries:
+            yield from _walk(part, "", thing, f"actionsheets:{Path(name).name}#{key}")
 
 
 def _walk(node: dict[str, Any], section: str, thing: str, origin: str) -> Iterator[Pair]:

@@ -98,7 +98,7 @@ def render(
         dataset=dataset,
         subject=SUBJECTS[settings.task],
         settings=json.dumps(settings.model_dump(), indent=2),
-        wheels=source(settings.source).wheels,
+        materials=source(settings.source).materials(settings),
         task=settings.task,
         passed=passed,
         stages={name: said for name, said in STAGES.items() if name in passed},

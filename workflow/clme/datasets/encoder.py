@@ -15,16 +15,17 @@ BATCH_TOKENS = 8192
 
 
 class Encoder:
-    """Embeds texts by the mean of an encoder's last hidden states.
+    """Embeds texts by an encoder's last hidden states.
 
     Args:
         folder: a model folder (`config.json`, safetensors, tokenizer).
+        pooling: ``mean`` of all tokens' states, or ``cls``, the first token's, as the encoder was trained.
 
     Raises:
         UserError: no encoder can be loaded from the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pooling: str = "mean") -> None:
         logging.disable_progress_bar()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -35,7 +36,10 @@ class Encoder:
             raise UserError(
                 f"{folder}: no encoder can be loaded from here ({str(error).splitlines()[0]})"
             ) from error
-        self._max_tokens = int(self._model.config.max_position_embeddings)
+        self._pooling = pooling
+        # RoBERTa's positions start after the padding token's number.
+        reserved = self._model.config.pad_token_id + 1 if self._model.config.model_type == "roberta" else 0
+        self._max_tokens = int(self._model.config.max_position_embeddings) - reserved
         self._tokenizer.model_max_length = 10**9  # lengths are handled here
 
     def count(self, text: str) -> int:
@@ -61,8 +65,14 @@ class Encoder:
                 batch = [order.pop() for _ in range(min(len(order), max(1, BATCH_TOKENS // longest)))]
                 encoded = self._tokenizer.pad({"input_ids": [ids[n] for n in batch]}, return_tensors="pt")
                 hidden = self._model(**encoded).last_hidden_state
-                weights = encoded["attention_mask"][:, :, None].to(hidden.dtype)
-                means = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-                found[batch] = torch.nn.functional.normalize(means, dim=1).numpy()
+                pooled = self._pooled(hidden, encoded["attention_mask"])
+                found[batch] = torch.nn.functional.normalize(pooled, dim=1).numpy()
                 progress.advance(len(batch))
         return found
+
+    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return one vector per text [texts, d] of the states [texts, tokens, d]."""
+        if self._pooling == "cls":
+            return hidden[:, 0]
+        weights = mask[:, :, None].to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)

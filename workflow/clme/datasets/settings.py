@@ -13,7 +13,14 @@ class DatasetSettings(BaseModel):
     task: Literal["cnle", "csne"] = Field(
         description="cnle: intent to Python snippet; csne: Python function to description"
     )
-    source: Literal["actionsheets", "wheels"] = Field(description="where the pairs come from")
+    source: Literal["pypi", "conala", "codesearchnet", "released"] = Field(
+        description="where the pairs come from: pinned packages, CoNaLa's mined part with curated intents,"
+        " CodeSearchNet's Python part, or the authors' archive of finished cases"
+    )
+    path: str | None = Field(
+        None, min_length=1, description="a local folder with the source's files, used instead of a download"
+    )
+    encoder: str = Field(description="which of `encoders` embeds inputs and counts tokens")
     limit: int | None = Field(None, ge=1, description="pairs taken from the source at most (seeded choice)")
     max_input_tokens: int = Field(512, ge=1, description="longer inputs are left out (the encoder's tokens)")
     max_target_tokens: int | None = Field(None, ge=1, description="longer targets are left out; null: none")

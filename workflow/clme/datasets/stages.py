@@ -20,9 +20,10 @@ def extract(folder: Path, dataset: str, settings: DatasetSettings, seed: int) ->
         UserError: the source holds no pairs, or is for another task.
     """
     chosen = source(settings.source)
-    if chosen.task != settings.task:
+    if settings.task not in chosen.tasks:
         raise UserError(
-            f"datasets.{dataset}: source {settings.source} is for {chosen.task}, not {settings.task}"
+            f"datasets.{dataset}: source {settings.source} has no pairs for {settings.task}, only for"
+            f" {', '.join(chosen.tasks)}"
         )
     rows = [vars(pair) for pair in chosen.pairs(folder, settings)]
     if not rows:

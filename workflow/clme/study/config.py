@@ -44,6 +44,14 @@ class Origin(_Section):
     sha256: str | None = Field(None, pattern=SHA256, description="checksum of the wheel; for pypi: only")
 
 
+class EncoderOrigin(Origin):
+    """An encoder that embeds texts, or fills in masks."""
+
+    pooling: Literal["mean", "cls"] = Field(
+        "mean", description="a text's embedding: the mean of its tokens' states, or the first token's"
+    )
+
+
 class Model(Origin):
     """A language model that is edited."""
 
@@ -82,8 +90,7 @@ class StudyConfig(_Section):
     training: Training = Training()
     editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
     variants: dict[Name, Variant] = Field({}, description="editors with other hyperparameters, by name")
-    encoder: str = Field("minilm", description="which of `encoders` embeds texts")
-    encoders: dict[Name, Origin] = Field(description="embedding models by name")
+    encoders: dict[Name, EncoderOrigin] = Field(description="embedding and masked models by name")
     datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="datasets by name")
     models: dict[Name, Model] = Field(min_length=1, description="models by name")
     tuning: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(
@@ -161,7 +168,7 @@ def _fields_at(path: tuple[Any, ...]) -> list[str]:
         "compute": Compute,
         "evaluation": Selection,
         "training": Training,
-        "encoders": Origin,
+        "encoders": EncoderOrigin,
         "datasets": DatasetSettings,
         "models": Model,
     }
@@ -232,11 +239,13 @@ def _hyperparameter_problems(path: str, name: str, values: Any, protocol: str) -
 
 
 def _reference_problems(config: StudyConfig) -> list[str]:
-    problems = []
-    if config.encoder not in config.encoders:
-        problems.append(
-            f"encoder: {config.encoder!r} isn't in `encoders`; allowed are {', '.join(config.encoders)}"
-        )
+    used = {f"datasets.{name}.encoder": one.encoder for name, one in config.datasets.items()}
+    problems = [
+        f"{path}: {name!r} isn't in `encoders`{_meant(name, list(config.encoders))};"
+        f" allowed are {', '.join(config.encoders)}"
+        for path, name in used.items()
+        if name not in config.encoders
+    ]
     origins: dict[str, Origin] = {f"models.{name}": one for name, one in config.models.items()}
     origins |= {f"encoders.{name}": one for name, one in config.encoders.items()}
     for path, one in origins.items():
