@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clme.datasets.schema import CASES
 from clme.files import write_parquet, write_text
-from clme.study import aggregate
+from clme.study import aggregate, compare, strata
 from clme.study.config import StudyConfig
 from clme.study.schema import DIMENSIONS, EDITS
 
@@ -57,9 +58,17 @@ def write(folder: Path, config: StudyConfig | None = None, cases: int = 12, time
                     path = folder / "edits" / model / dataset / editor / f"fold{fold}.parquet"
                     ids = [number for number in range(cases) if number % config.folds == fold]
                     rows = [_row(model, dataset, editor, fold, number, number < timed) for number in ids]
-                    write_parquet(path, pd.DataFrame(rows), schema=EDITS, metadata=metadata(config, dataset))
+                    write_parquet(
+                        path,
+                        pd.DataFrame(rows),
+                        schema=EDITS,
+                        metadata=metadata(config, model, dataset, editor),
+                    )
                     paths.append(path)
+    tables = {name: _cases(folder / "datasets" / name, name, cases) for name in config.datasets}
     aggregate.run(paths, config.seed, folder / "metrics.parquet")
+    compare.run(paths, config.seed, folder / "comparisons.parquet")
+    strata.run(paths, tables, config.seed, folder / "strata.parquet")
     write_text(
         folder / "benchmarks" / "edit" / "tiny.cnle.grace.fold0.tsv",
         "s\th:m:s\tmax_rss\tmax_vms\n61.5\t0:01:01\t812.25\t900\n",
@@ -67,7 +76,24 @@ def write(folder: Path, config: StudyConfig | None = None, cases: int = 12, time
     return folder
 
 
-def metadata(config: StudyConfig, dataset: str) -> dict[str, str]:
+def _cases(folder: Path, dataset: str, count: int) -> Path:
+    rows = [
+        {
+            **{name: row[name] for name in ("case_id", "fold", "prompt", "rephrase", "target")},
+            "neighbours": [f"neighbour {neighbour}" for neighbour in range(5)],
+            "neighbour_ids": list("abcde"),
+            "neighbour_similarity": [0.9 - 0.01 * number - 0.05 * neighbour for neighbour in range(5)],
+            "origin": "a synthetic source",
+        }
+        for number in range(count)
+        for row in [_row("tiny", dataset, "none", number % 2, number, False)]
+    ]
+    path = folder / "cases.parquet"
+    write_parquet(path, pd.DataFrame(rows), schema=CASES, metadata={})
+    return path
+
+
+def metadata(config: StudyConfig, model: str, dataset: str, editor: str) -> dict[str, str]:
     """Return what an edit job says about itself."""
     return {
         "protocol": config.protocol,
@@ -78,7 +104,15 @@ def metadata(config: StudyConfig, dataset: str) -> dict[str, str]:
         "clme_version": "0",
         "versions": json.dumps({"python": "3.11", "torch": "2"}),
         "hardware": json.dumps({"processor": "abacus", "device": "cpu"}),
-        "settings": json.dumps({"dataset": dataset}),
+        "settings": json.dumps(
+            {
+                "model": model,
+                "dataset": dataset,
+                "editor": editor,
+                "evaluation": config.evaluation.model_dump(),
+                "compute": config.compute.model_dump(),
+            }
+        ),
     }
 
 

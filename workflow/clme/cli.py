@@ -15,6 +15,8 @@ COMMANDS = {
     "prepare": ("clme.commands.prepare", "prepare"),
     "edit": ("clme.commands.study", "edit"),
     "aggregate": ("clme.commands.study", "aggregate"),
+    "compare": ("clme.commands.study", "compare"),
+    "strata": ("clme.commands.study", "strata"),
     "tuning": ("clme.commands.study", "tuning"),
     "editors": ("clme.commands.study", "editors"),
     "record": ("clme.commands.publish", "record"),

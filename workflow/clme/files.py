@@ -99,19 +99,19 @@ def write_parquet(path: Path, frame: pd.DataFrame, *, schema: pa.Schema, metadat
 
 
 def read_parquet(path: Path, *, schema: pa.Schema | None = None) -> pd.DataFrame:
-    """Read a Parquet file; with `schema`, insist on its columns and types.
+    """Read a Parquet file; with `schema`, only its columns, and insist on their types.
 
     Raises:
         UserError: the file is missing, is no Parquet file, or lacks a column.
     """
     with _readable(path):
-        table = pq.read_table(path)
+        names = pq.read_schema(path).names
+        wanted = names if schema is None else [name for name in schema.names if name in names]
+        table = pq.read_table(path, columns=wanted)
     if schema is not None:
-        missing = [name for name in schema.names if name not in table.schema.names]
+        missing = [name for name in schema.names if name not in names]
         if missing:
-            raise UserError(
-                f"{path}: lacks the column(s) {', '.join(missing)}; it has {', '.join(table.schema.names)}"
-            )
+            raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}; it has {', '.join(names)}")
         try:
             table = table.select(schema.names).cast(schema)
         except (pa.ArrowException, ValueError) as error:

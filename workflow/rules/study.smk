@@ -73,6 +73,46 @@ rule tuning:
         "clme tuning {input} --output {output} 2>&1 | tee {log}"
 
 
+rule comparisons:
+    input:
+        EDITS,
+    output:
+        "results/comparisons.parquet",
+    log:
+        "results/logs/comparisons.log",
+    benchmark:
+        "results/benchmarks/comparisons.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        seed=study.seed,
+    shell:
+        "clme compare {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"
+
+
+rule strata:
+    input:
+        edits=EDITS,
+        cases=expand("results/datasets/{dataset}/cases.parquet", dataset=study.datasets),
+    output:
+        "results/strata.parquet",
+    log:
+        "results/logs/strata.log",
+    benchmark:
+        "results/benchmarks/strata.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        cases=" ".join(
+            f"--cases {name}=results/datasets/{name}/cases.parquet"
+            for name in study.datasets
+        ),
+        seed=study.seed,
+    shell:
+        "clme strata {input.edits} {params.cases} --seed {params.seed} --output {output}"
+        " 2>&1 | tee {log}"
+
+
 rule metrics:
     input:
         EDITS,

@@ -22,18 +22,18 @@ def needs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--needs", metavar="KIND=FILE", multiple=True, help=text)(command)
 
 
-def files_by_kind(needs: Sequence[str]) -> dict[str, Path]:
-    """Read the values of ``--needs``.
+def named_files(values: Sequence[str], option: str) -> dict[str, Path]:
+    """Read the values of an option of the form ``NAME=FILE``.
 
     Raises:
-        click.BadParameter: one isn't of the form, or a kind is there twice.
+        click.BadParameter: one isn't of the form, or a name is there twice.
     """
     files: dict[str, Path] = {}
-    for need in needs:
-        kind, equals, path = need.partition("=")
-        if not (kind and equals and path):
-            raise click.BadParameter(f"expected KIND=FILE, found {need!r}", param_hint="--needs")
-        if kind in files:
-            raise click.BadParameter(f"{kind} is there twice", param_hint="--needs")
-        files[kind] = Path(path)
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"expected NAME=FILE, found {value!r}", param_hint=option)
+        if name in files:
+            raise click.BadParameter(f"{name} is there twice", param_hint=option)
+        files[name] = Path(path)
     return files

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clme.commands.options import FILE, FOLDER, SETTINGS_HELP, files_by_kind, needs_option, text_or_file
+from clme.commands.options import FILE, FOLDER, SETTINGS_HELP, named_files, needs_option, text_or_file
 from clme.study.needs import KINDS
 
 
@@ -35,4 +35,4 @@ def prepare(
     from clme.study.settings import PrepareSettings, parse
 
     parsed = parse(PrepareSettings, text_or_file(settings))
-    job.run(kind, model, cases, files_by_kind(needs), parsed, journals, output)
+    job.run(kind, model, cases, named_files(needs, "--needs"), parsed, journals, output)

@@ -1,10 +1,10 @@
-"""`clme baseline`, `clme edit`, `clme aggregate`, `clme tuning`, `clme editors`."""
+"""`clme baseline`, `clme edit`, and what is computed from their results; `clme editors`."""
 
 from pathlib import Path
 
 import click
 
-from clme.commands.options import FILE, FOLDER, SETTINGS_HELP, files_by_kind, needs_option, text_or_file
+from clme.commands.options import FILE, FOLDER, SETTINGS_HELP, named_files, needs_option, text_or_file
 
 
 @click.command()
@@ -53,7 +53,7 @@ def edit(
     from clme.study.settings import EditSettings, parse
 
     parsed = parse(EditSettings, text_or_file(settings))
-    edit_job.run(model, cases, baseline, files_by_kind(needs), parsed, journals, output)
+    edit_job.run(model, cases, baseline, named_files(needs, "--needs"), parsed, journals, output)
 
 
 @click.command()
@@ -65,6 +65,29 @@ def aggregate(edits: tuple[Path, ...], seed: int, output: Path) -> None:
     from clme.study import aggregate as job
 
     job.run(edits, seed, output)
+
+
+@click.command()
+@click.argument("edits", type=FILE, nargs=-1, required=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def compare(edits: tuple[Path, ...], seed: int, output: Path) -> None:
+    """Compare editors case by case (EDITS: result files of edit jobs): differences, intervals, tests."""
+    from clme.study import compare as job
+
+    job.run(edits, seed, output)
+
+
+@click.command()
+@click.argument("edits", type=FILE, nargs=-1, required=True)
+@click.option("--cases", metavar="DATASET=FILE", multiple=True, help="A dataset's cases.parquet.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def strata(edits: tuple[Path, ...], cases: tuple[str, ...], seed: int, output: Path) -> None:
+    """Compute metrics by target length and by similarity of the neighbours (EDITS: files of edit jobs)."""
+    from clme.study import strata as job
+
+    job.run(edits, named_files(cases, "--cases"), seed, output)
 
 
 @click.command()

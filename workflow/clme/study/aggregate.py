@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
 from clme.errors import UserError
 from clme.files import read_metadata, read_parquet, write_parquet
 from clme.randomness import generator
-from clme.study.schema import EDITS, METRIC_COLUMNS, METRICS
+from clme.study.mixture import refuse_mixture
+from clme.study.schema import MEASURES, METRICS, PAPER_UNIT, SCORES
+from clme.study.statistics import interval, resampled_means
 
-RESAMPLES = 2000
 KEYS = ["model", "dataset", "editor"]
-FLUENCY = ("fluency", "ngram_entropy_x100")
 
 
 def run(paths: Sequence[Path], seed: int, output: Path) -> None:
@@ -26,10 +24,10 @@ def run(paths: Sequence[Path], seed: int, output: Path) -> None:
         output: where the table goes.
 
     Raises:
-        UserError: files of different protocols or datasets are mixed, or a case is there twice.
+        UserError: files of different studies are mixed, or a case is there twice.
     """
-    _refuse_mixture(paths)
-    frame = pd.concat([read_parquet(path, schema=EDITS) for path in paths], ignore_index=True)
+    refuse_mixture(paths)
+    frame = pd.concat([read_parquet(path, schema=SCORES) for path in paths], ignore_index=True)
     twice = frame[frame.duplicated([*KEYS, "case_id"])]
     if len(twice):
         row = twice.iloc[0]
@@ -48,46 +46,13 @@ def run(paths: Sequence[Path], seed: int, output: Path) -> None:
 
 def _cell(cell: pd.DataFrame, seed: int, *names: str) -> list[dict[str, object]]:
     """Return the metrics of one editor on one dataset of one model."""
-    measured = [column for column in METRIC_COLUMNS if cell[column].notna().all()]
-    values = cell.sort_values("case_id")[measured].to_numpy() * 100
-    low, high = interval(values, generator(seed, "bootstrap", *names))
+    measured = [column for column in MEASURES if cell[column].notna().all()]
+    values = cell.sort_values("case_id")[measured].to_numpy() * PAPER_UNIT
+    low, high = interval(resampled_means(values, generator(seed, "bootstrap", *names)))
     counts = {"cases": len(cell), "failed": int((cell["status"] == "failed").sum())}
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, column in enumerate(measured):
-        dimension, metric = FLUENCY if column == "fluency" else column.split("_", 1)
+        dimension, metric = MEASURES[column]
         bounds = {"value": values[:, number].mean(), "low": low[number], "high": high[number]}
         rows.append({"dimension": dimension, "metric": metric, **bounds, **counts})
     return rows
-
-
-def interval(values: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95% percentile bootstrap interval of the mean over cases.
-
-    Args:
-        values: [cases, metrics]; cases are drawn whole.
-        random: where the draws come from.
-
-    Returns:
-        Lower and upper bounds, each [metrics]; of a single case, the value itself.
-    """
-    if len(values) == 1:
-        return values[0], values[0]
-    found = bootstrap(
-        (values,), np.mean, axis=0, n_resamples=RESAMPLES, batch=100, method="percentile", rng=random
-    ).confidence_interval
-    return np.asarray(found.low), np.asarray(found.high)
-
-
-def _refuse_mixture(paths: Sequence[Path]) -> None:
-    """Make sure that all files are of one study."""
-    seen: dict[str, tuple[str, Path]] = {}
-    for path in paths:
-        metadata = read_metadata(path)
-        frame = read_parquet(path, schema=EDITS)
-        datasets = {f"cases of {name}": metadata["cases_sha256"] for name in frame["dataset"].unique()}
-        for name, value in {"protocol": metadata["protocol"], "seed": metadata["seed"], **datasets}.items():
-            before, other = seen.setdefault(name, (value, path))
-            if before != value:
-                raise UserError(
-                    f"{other} and {path}: made with different {name} ({before}, {value}); rerun one"
-                )

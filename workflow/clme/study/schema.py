@@ -25,6 +25,21 @@ METRIC_COLUMNS = (
     "fluency",
 )
 
+MEASURES = {
+    column: ("fluency", "ngram_entropy_x100") if column == "fluency" else tuple(column.split("_", 1))
+    for column in METRIC_COLUMNS
+}
+"""The dimension and the metric that each of the columns holds."""
+
+SHOWN = (
+    *(f"{dimension}_{metric}" for dimension in DIMENSIONS for metric in ("em", "bleu", "rougeL")),
+    "fluency",
+)
+"""The columns that the paper's tables show, in their order."""
+
+PAPER_UNIT = 100
+"""Scores are in 0..1 and fluency in bits; the paper, and all that is aggregated, has them times this."""
+
 _TEXTS = pa.list_(pa.string())
 
 EDITS = pa.schema(
@@ -49,6 +64,14 @@ EDITS = pa.schema(
 measured, the loss for editors without one, fluency where no texts were sampled. `status` is ok or failed; a
 failed edit leaves the model as it is, so its row holds the unedited outputs, and `error` says why."""
 
+SCORES = pa.schema(
+    [
+        EDITS.field(name)
+        for name in ("model", "dataset", "editor", "fold", "case_id", "status", *METRIC_COLUMNS)
+    ]
+)
+"""The part of EDITS that statistics are about."""
+
 METRICS = pa.schema(
     [
         *(
@@ -61,3 +84,30 @@ METRICS = pa.schema(
     ]
 )
 """Long form in the paper's units (percent, fluency x 100) with 95% bootstrap intervals."""
+
+_COMPARED = ("protocol", "model", "dataset", "dimension", "metric", "editor", "other")
+
+COMPARISONS = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in _COMPARED),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("difference", "low", "high")),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("p", "p_adjusted")),
+        pa.field("cases", pa.int32(), nullable=False),
+    ]
+)
+"""Paired differences, `editor` minus `other`, in the paper's units with 95% bootstrap intervals; `model` is
+``*`` for all models together. `p` is of a paired test, `p_adjusted` is Holm's for all comparisons in the same
+dimension and metric."""
+
+STRATA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in ("model", "dataset", "editor", "factor")),
+        pa.field("stratum", pa.int8(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("least", "most")),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("dimension", "metric")),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("value", "low", "high")),
+        pa.field("cases", pa.int32(), nullable=False),
+    ]
+)
+"""Metrics of parts of a dataset's cases. A stratum holds the cases whose `factor` is from `least` to `most`;
+the strata of a factor are numbered upwards and of like size."""
