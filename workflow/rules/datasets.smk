@@ -186,6 +186,7 @@ rule cases:
         cases="results/datasets/{dataset}/cases.parquet",
         card="results/datasets/{dataset}/README.md",
         counts="results/datasets/{dataset}/stages.json",
+        statistics="results/datasets/{dataset}/statistics.json",
     log:
         "results/logs/cases/{dataset}.log",
     benchmark:

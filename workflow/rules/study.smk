@@ -73,6 +73,30 @@ rule tuning:
         "clme tuning {input} --output {output} 2>&1 | tee {log}"
 
 
+rule answers:
+    input:
+        # What unedited models say is in every editor's results.
+        edits=expand(
+            "results/edits/{model}/{{dataset}}/{editor}/fold{fold}.parquet",
+            model=study.models,
+            editor=study.editor_names[:1],
+            fold=range(study.folds),
+        ),
+        encoder=encoder_of,
+    output:
+        "results/datasets/{dataset}/answers.json",
+    log:
+        "results/logs/answers/{dataset}.log",
+    benchmark:
+        "results/benchmarks/answers/{dataset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        encoder=encoder_options,
+    shell:
+        "clme dataset answers {input.edits} {params.encoder} --output {output} 2>&1 | tee {log}"
+
+
 rule comparisons:
     input:
         EDITS,

@@ -240,7 +240,8 @@ def make_cases(
 ) -> None:
     """Put the results of the other stages (in the folder STAGES) together: the cases and their card.
 
-    Beside OUTPUT, the card README.md and stages.json are written.
+    Beside OUTPUT, the card README.md, stages.json (pairs that passed) and statistics.json (grades, lengths)
+    are written.
     """
     import json
 
@@ -257,13 +258,17 @@ def make_cases(
     frame = cases.assemble(split_pairs, rewritten, near, name, parsed, folds)
     names = ["extract", "filter", *(["grade"] if parsed.task == "cnle" else []), "deduplicate"]
     frames = {stage: read_parquet(stages / f"{stage}.parquet") for stage in names} | {"split": split_pairs}
+    grades = None
     if "grade" in frames:
         from clme.datasets.grading import relevant
 
+        grades = card.grades(frames["grade"])
         frames["grade"] = relevant(frames["grade"])
     passed = card.counts(frames, frame)
     measured = card.lengths(frame, Encoder(encoder_folder, pooling))
     write_text(output.parent / "stages.json", json.dumps(passed, indent=2) + "\n")
+    described = {"grades": grades, "lengths": measured}
+    write_text(output.parent / "statistics.json", json.dumps(described, indent=2) + "\n")
     write_text(output.parent / "README.md", card.render(name, parsed, frame, passed, measured, published))
     about = {
         "settings": parsed.model_dump_json(),
@@ -271,3 +276,31 @@ def make_cases(
         "source_hash": source_hash(card.__name__),
     }
     _write(output, frame, CASES, dataset=name, **about)
+
+
+@dataset.command()
+@click.argument("edits", type=FILE, nargs=-1, required=True)
+@_encoder
+@_output
+def answers(edits: tuple[Path, ...], encoder_folder: Path, pooling: str, output: Path) -> None:
+    """Measure what unedited models say to the neighbours (EDITS: one editor's results, all models and folds).
+
+    The last line of the paper's Table III, as JSON.
+    """
+    import json
+
+    import pyarrow as pa
+
+    from clme.datasets import card
+    from clme.datasets.encoder import Encoder
+    from clme.files import read_parquet, write_text
+
+    column = pa.schema([pa.field("specificity_expected", pa.list_(pa.string()))])
+    texts = [
+        text
+        for path in edits
+        for answers in read_parquet(path, schema=column)["specificity_expected"]
+        for text in answers
+    ]
+    measured = card.length("specificity_target", texts, Encoder(encoder_folder, pooling))
+    write_text(output, json.dumps(measured, indent=2) + "\n")

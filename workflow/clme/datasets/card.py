@@ -2,13 +2,14 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
 from clme.datasets.encoder import Encoder
+from clme.datasets.grading import LEVELS
 from clme.datasets.settings import DatasetSettings
 from clme.datasets.sources import source
 
@@ -43,6 +44,12 @@ def counts(stages: Mapping[str, pd.DataFrame], cases: pd.DataFrame) -> dict[str,
     }
 
 
+def grades(graded: pd.DataFrame) -> dict[str, int]:
+    """Return how many pairs have each grade, from the lowest, as Table II has them."""
+    found = graded["grade"].value_counts()
+    return {level: int(found.get(level, 0)) for level in LEVELS}
+
+
 def lengths(cases: pd.DataFrame, encoder: Encoder) -> list[dict[str, object]]:
     """Return mean and median length in tokens of each role, as Table III has them."""
     texts = {
@@ -51,18 +58,18 @@ def lengths(cases: pd.DataFrame, encoder: Encoder) -> list[dict[str, object]]:
         "specificity_input": [text for texts in cases["neighbours"] for text in texts],
         "edit_target": cases["target"].tolist(),
     }
-    found: list[dict[str, object]] = []
-    for role, values in texts.items():
-        numbers = [encoder.count(text) - 2 for text in values]  # without the encoder's own two tokens
-        found.append(
-            {
-                "role": role,
-                "mean": statistics.fmean(numbers),
-                "median": statistics.median(numbers),
-                "count": len(numbers),
-            }
-        )
-    return found
+    return [length(role, values, encoder) for role, values in texts.items()]
+
+
+def length(role: str, texts: Sequence[str], encoder: Encoder) -> dict[str, object]:
+    """Return mean and median length of texts, in tokens of the encoder."""
+    numbers = [encoder.count(text) - 2 for text in texts]  # without the encoder's own two tokens
+    return {
+        "role": role,
+        "mean": statistics.fmean(numbers),
+        "median": statistics.median(numbers),
+        "count": len(numbers),
+    }
 
 
 def render(

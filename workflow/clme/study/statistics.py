@@ -55,7 +55,7 @@ def paired_test(differences: np.ndarray) -> float:
         ranks = rankdata(np.abs(apart))
         signs = np.array(list(product((-1, 1), repeat=len(apart))))
         return float((np.abs(signs @ ranks) >= np.abs(np.sign(apart) @ ranks)).mean())
-    return float(wilcoxon(apart, method="asymptotic").pvalue)
+    return float(wilcoxon(apart, method="asymptotic").pvalue)  # type: ignore[call-overload]
 
 
 def holm(p: np.ndarray) -> np.ndarray:
