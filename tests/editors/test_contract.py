@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import prepared
 from clme.editors import registry
 from clme.editors.base import Failure, Request
 from clme.editors.losses import target_loss
@@ -11,7 +12,19 @@ from clme.errors import UserError
 from clme.models.decoder import Decoder, padded
 
 # Layers that a model of six layers has, and steps enough for random weights.
-TINY = {"ft_l": {"layer": 3, "norm_constraint": 0.05, "learning_rate": 0.01}, "grace": {"layer": 3}}
+TINY = {
+    "ft_l": {"layer": 3, "norm_constraint": 0.05, "learning_rate": 0.01},
+    "malmen": {
+        "layers": [3, 4, 5],
+        "width": 64,
+        "edit_rate": 0.01,
+        "batch_size": 1,
+        "learning_rate": 1e-3,
+        "steps": 20,
+        "validation_cases": 2,
+    },
+    "grace": {"layer": 3},
+}
 REQUESTS = [
     Request("one", (5, 9, 33, 7, 101), (64, 12, 80, 3)),
     Request("two", (17,), (200,)),
@@ -20,14 +33,41 @@ REQUESTS = [
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2", "stablelm"])
-def decoder(request, tiny_models):
-    return Decoder.load(tiny_models[request.param])
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def decoder(family, tiny_models):
+    return Decoder.load(tiny_models[family])
+
+
+@pytest.fixture(scope="module")
+def files(tiny_models, tmp_path_factory):
+    """Makes what an editor needs for a model of a family, once."""
+    folder = tmp_path_factory.mktemp("needs")
+    cases = prepared.write_cases(folder / "cases.parquet")
+    made = {}
+
+    def find(editor, family):
+        if (editor.name, family) not in made:
+            place = folder / editor.name / family
+            made[editor.name, family] = prepared.make(editor, tiny_models[family], cases, place)
+        return made[editor.name, family]
+
+    return find
 
 
 @pytest.fixture(params=registry.names())
-def editor(request):
+def unprepared(request):
     chosen = registry.editor(request.param)
     return chosen(chosen.configured("paper", TINY.get(request.param, {})), seed=0)
+
+
+@pytest.fixture
+def editor(unprepared, decoder, family, files):
+    unprepared.load(decoder, files(unprepared, family))
+    return unprepared
 
 
 def losses(decoder, edits):
@@ -43,8 +83,8 @@ def losses(decoder, edits):
         return target_loss(decoder, hidden, [0] * len(edits), [r.target for r in REQUESTS])
 
 
-def test_name_is_that_of_its_entry_point(editor):
-    assert registry.editor(editor.name) is type(editor)
+def test_name_is_that_of_its_entry_point(unprepared):
+    assert registry.editor(unprepared.name) is type(unprepared)
 
 
 def test_targets_become_likelier(decoder, editor):
@@ -100,26 +140,31 @@ def test_saved_edit_gives_equal_logits(decoder, editor, tmp_path):
     assert torch.equal(losses(decoder, edits), losses(decoder, loaded))
 
 
-def test_layer_out_of_range_and_missing_module(decoder, editor):
-    if "layer" not in type(editor).Config.model_fields:
+def test_layer_out_of_range_and_missing_module(decoder, unprepared):
+    kind = type(unprepared)
+    where = {"layer": 40} if "layer" in kind.Config.model_fields else {"layers": [3, 40]}
+    if not where.keys() <= kind.Config.model_fields.keys():
         pytest.skip("acts in no layer")
-    for wrong, said in (({"layer": 40}, "layers 0 to 5"), ({"layer": 2, "module": "mlp.x"}, "mlp.down_proj")):
-        made = type(editor)(type(editor).configured("paper", wrong), seed=0)
+    there = TINY[unprepared.name] | {"module": "mlp.x"}
+    for wrong, said in ((where, "layers 0 to 5"), (there, "mlp.down_proj")):
         with pytest.raises(UserError, match=said):
-            made.check(decoder)
+            kind(kind.configured("paper", wrong), seed=0).check(decoder)
 
 
-def test_half_precision(tiny_models, editor):
-    decoder = Decoder.load(tiny_models["llama"], dtype="bfloat16")
+def test_half_precision(tiny_models, unprepared, files):
+    editor, decoder = unprepared, Decoder.load(tiny_models["llama"], dtype="bfloat16")
+    editor.load(decoder, files(editor, "llama"))
     assert all(isinstance(edit, Edit) for edit in editor.edit(decoder, REQUESTS))
 
 
-def test_a_loss_that_is_not_a_number_fails_that_request_only(tiny_models, editor):
+def test_a_loss_that_is_not_a_number_fails_that_request_only(tiny_models, unprepared, files):
+    editor = unprepared
     if editor.name == "none":
         pytest.skip("has no loss")
     decoder = Decoder.load(tiny_models["qwen2"])  # its head isn't tied to the embedding
     with torch.no_grad():
         decoder.embedding.weight[200] = float("nan")
+    editor.load(decoder, files(editor, "qwen2"))
     poisoned = Request("bad", (5, 200, 7), (1, 2))
     good, bad = editor.edit(decoder, [REQUESTS[0], poisoned])
     assert isinstance(good, Edit)

@@ -181,6 +181,12 @@ class Decoder:
         """The number of layers."""
         return len(self.layers)
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids of the tokens that end a text."""
+        ends = self.model.generation_config.eos_token_id
+        return frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+
     def site(self, layer: int, module: str) -> Site:
         """Name a module of a layer, making sure that it is there.
 
