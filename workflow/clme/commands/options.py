@@ -6,14 +6,25 @@ from typing import Any
 
 import click
 
+from clme.errors import UserError
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SETTINGS_HELP = "The job's settings as a JSON object, or @FILE that holds it."
 
 
 def text_or_file(text: str) -> str:
-    """Return the text, or what is in the file that it names after an ``@``."""
-    return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
+    """Return the text, or what is in the file that it names after an ``@``.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{text[1:]}: can't be read ({error})") from error
 
 
 def needs_option(command: Callable[..., Any]) -> Callable[..., Any]:

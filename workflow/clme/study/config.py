@@ -23,8 +23,6 @@ SOURCE = re.compile(
 def _known_source(source: str) -> str:
     if not SOURCE.fullmatch(source):
         raise ValueError("expected pypi:NAME==VERSION, hub:OWNER/NAME[@REVISION] or path:FOLDER")
-    if source.startswith("hub:") and source.count("/") < 1:
-        raise ValueError("expected hub:OWNER/NAME")
     return source
 
 
@@ -171,6 +169,7 @@ def _fields_at(path: tuple[Any, ...]) -> list[str]:
         "encoders": EncoderOrigin,
         "datasets": DatasetSettings,
         "models": Model,
+        "variants": Variant,
     }
     return list(sections[path[0]].model_fields if path else StudyConfig.model_fields)
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from clme.errors import UserError
+from clme.files import make_folder
 
 
 class Journal:
@@ -35,8 +36,8 @@ class Journal:
         self._lock = FileLock(folder / f"{digest}.lock")
 
     def __enter__(self) -> Self:
+        make_folder(self.path.parent)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
@@ -44,7 +45,11 @@ class Journal:
                 self._lock.acquire()
             self._recover()
             self._stream = self.path.open("a", encoding="utf-8")
+        except UserError:
+            self._lock.release()
+            raise
         except OSError as error:
+            self._lock.release()
             raise UserError(
                 f"{self.path}: the journal can't be written ({error.strerror or error})"
             ) from error
@@ -71,7 +76,8 @@ class Journal:
                 self.records[record["key"]] = record["value"]
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"{self.path}: line {number} is damaged; delete this file and rerun"
+                    f"{self.path}: line {number} is damaged; delete this line"
+                    " (what it held is computed again) and rerun"
                 ) from error
 
     def write(self, key: str, value: Any) -> None:
