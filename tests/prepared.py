@@ -7,11 +7,14 @@ import pandas as pd
 
 from clme.datasets.schema import CASES
 from clme.files import write_parquet
+from clme.models.text import Tokenizer
 from clme.study import prepare
+from clme.study.cases import encode, read_cases
 from clme.study.needs import KINDS
 from clme.study.settings import Compute, PrepareSettings, Selection, Training
 
-WORDS = Path(__file__).read_text(encoding="utf-8").split()
+TEXT = """sort the list of names by length and print each one where it ends with a dot then open file read
+lines into dict count them return total or raise error if path missing join key value pairs"""
 
 
 def write_cases(path: Path, count: int = 12, folds: int = 2, neighbours: int = 2, seed: int = 0) -> Path:
@@ -19,7 +22,7 @@ def write_cases(path: Path, count: int = 12, folds: int = 2, neighbours: int = 2
     random = np.random.default_rng(seed)
 
     def text(words):
-        return " ".join(random.choice(WORDS, words))
+        return " ".join(random.choice(TEXT.split(), words))
 
     rows = []
     for number in range(count):
@@ -73,3 +76,8 @@ def make(editor, model: Path, cases: Path, folder: Path, *, fold: int = 0, **opt
             files[need.kind],
         )
     return files
+
+
+def encoded(model: Path, decoder, cases: Path):
+    """The cases in a model's tokens."""
+    return encode(read_cases(cases), Tokenizer.load(model), decoder.max_tokens, cases)

@@ -69,3 +69,37 @@ def fine_tuned_weight(model, prompt, target, *, layer, module, steps, learning_r
         with torch.no_grad():
             weight.copy_(torch.minimum(torch.maximum(weight, original - bound), original + bound))
     return weight.detach()
+
+
+def module_inputs(model, layer, module, prompt):
+    """A module's inputs [tokens, d_in] while the model reads a prompt alone."""
+    seen = []
+    place = model.base_model.layers[layer].get_submodule(module)
+    handle = place.register_forward_hook(lambda _, args, __: seen.append(args[0][0]))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([prompt]))
+    handle.remove()
+    return seen[0]
+
+
+def contrastive_loss(keys, pairs, margin):
+    """Equation 4 of the study, pair by pair; `pairs` are (prompt, other, y)."""
+    total = 0
+    for prompt, other, y in pairs:
+        d = torch.sqrt(((keys[prompt] - keys[other]) ** 2).sum())
+        total = total + y * d**2 + (1 - y) * torch.relu(margin - d) ** 2
+    return total / len(pairs)
+
+
+def train_encoder(first, second, rows, pairs, orders, *, margin, batch, learning_rate, weight_decay):
+    """Train q* = W2 relu(W1 q) in place, without dropout; `orders` hold each epoch's order of the pairs."""
+    first.requires_grad_(True)
+    second.requires_grad_(True)
+    optimizer = torch.optim.Adam([first, second], lr=learning_rate, weight_decay=weight_decay)
+    for order in orders:
+        for start in range(0, len(order), batch):
+            keys = {n: second @ torch.relu(first @ row) for n, row in enumerate(rows)}
+            loss = contrastive_loss(keys, [pairs[n] for n in order[start : start + batch]], margin)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

@@ -12,6 +12,7 @@ from clme.errors import UserError
 from clme.models.decoder import Decoder, padded
 
 # Layers that a model of six layers has, and steps enough for random weights.
+ENCODER = {"layer": 3, "epochs": 3, "encoder_learning_rate": 1e-3}
 TINY = {
     "ft_l": {"layer": 3, "norm_constraint": 0.05, "learning_rate": 0.01},
     "malmen": {
@@ -24,6 +25,9 @@ TINY = {
         "validation_cases": 2,
     },
     "grace": {"layer": 3},
+    "a_grace": ENCODER,
+    "a_grace_wo_cl": {"layer": 3},
+    "a_grace_wo_mean": ENCODER,
 }
 REQUESTS = [
     Request("one", (5, 9, 33, 7, 101), (64, 12, 80, 3)),

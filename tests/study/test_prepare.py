@@ -14,9 +14,10 @@ from clme.editors.grace import Grace
 from clme.edits import Edit
 from clme.errors import UserError
 from clme.models.decoder import Decoder
+from clme.models.text import Tokenizer
 from clme.representations import Representations
 from clme.study import needs, prepare, values
-from clme.study.cases import encode, read_cases
+from clme.study.cases import read_cases
 from clme.study.jobs import request_of
 from clme.study.settings import Selection, Training
 from clme.tensors import read_tensor_metadata
@@ -86,8 +87,7 @@ def grace(**changes):
 
 
 def requests(decoder, model, cases):
-    tokenizer = prepare.Tokenizer.load(model)
-    return [request_of(case) for case in encode(read_cases(cases), tokenizer, decoder.max_tokens, cases)]
+    return [request_of(case) for case in prepared.encoded(model, decoder, cases)]
 
 
 def test_representations_are_the_modules_inputs(model, decoder, cases, tmp_path, learner):
@@ -96,7 +96,7 @@ def test_representations_are_the_modules_inputs(model, decoder, cases, tmp_path,
     inputs = []
     module = decoder.model.base_model.layers[3].mlp.down_proj
     handle = module.register_forward_hook(lambda _, args, __: inputs.append(args[0]))
-    tokenizer = prepare.Tokenizer.load(model)
+    tokenizer = Tokenizer.load(model)
     for case in read_cases(cases):
         for number, text in enumerate([case.prompt, case.rephrase, *case.neighbours]):
             inputs.clear()

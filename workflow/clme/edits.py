@@ -15,7 +15,9 @@ from torch.nn.functional import linear
 
 from clme.errors import UserError
 from clme.files import atomic
+from clme.keys import KeyEncoder
 from clme.models.decoder import Hook, Site
+from clme.representations import Pool, pool
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,17 @@ class Dense:
 class Codebook:
     """Replaces a module's output where its input is near a key (GRACE, Hartvigsen et al., 2023, Section 2).
 
-    The query is the module's input at the prompt's last token.
+    The query is made of the module's inputs over the prompt's tokens; what is replaced is the output at
+    the prompt's last token.
 
     Attributes:
         site: the linear module whose output is replaced.
-        keys: [entries, d_in].
+        keys: [entries, d_key] in float32; d_key is the module's d_in where there is no encoder.
         values: [entries, d_out].
         radii: [entries]; an entry fires at Euclidean distances up to its radius, the nearest first.
         decoding: whether the tokens after the prompt are compared too, each on its own.
+        pool: whether the query is the ``last`` token's input or the ``mean`` over the prompt's.
+        encoder: maps that to what is compared with the keys; None for itself.
     """
 
     site: Site
@@ -67,6 +72,22 @@ class Codebook:
     values: Tensor
     radii: Tensor
     decoding: bool = False
+    pool: Pool = "last"
+    encoder: KeyEncoder | None = None
+
+    def lookup(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the nearest entry of each query.
+
+        Args:
+            queries: [n, d_in] in float32, pooled.
+
+        Returns:
+            Whether the entry fires [n], and its value [n, d_out].
+        """
+        queries = queries if self.encoder is None else self.encoder(queries)
+        distances = torch.linalg.vector_norm(queries[:, None] - self.keys[None], dim=2)
+        nearest, entry = distances.min(dim=1)
+        return nearest <= self.radii[entry], self.values[entry]
 
 
 Delta = LowRank | Dense | Codebook
@@ -111,11 +132,16 @@ class Edit:
         deltas = []
         for number, delta in enumerate(self.deltas):
             kind = next(name for name, cls in KINDS.items() if isinstance(delta, cls))
-            fields = vars(delta)
-            parts = {name: part for name, part in fields.items() if isinstance(part, Tensor)}
-            tensors |= {f"{number}.{name}": part.contiguous() for name, part in parts.items()}
-            rest = {name: part for name, part in fields.items() if name not in parts and name != "site"}
-            deltas.append({"kind": kind, "site": list(delta.site), **rest})
+            described: dict[str, Any] = {"kind": kind}
+            for name, part in vars(delta).items():
+                if isinstance(part, Tensor):
+                    tensors[f"{number}.{name}"] = part.contiguous()
+                elif isinstance(part, KeyEncoder):
+                    tensors |= {f"{number}.{name}.{key}": one for key, one in part.tensors.items()}
+                    described[name] = {"slope": part.slope}
+                else:
+                    described[name] = part
+            deltas.append(described)
         header = {"deltas": deltas, "steps": self.steps, "loss": self.loss}
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"edit": json.dumps(header)})
@@ -135,15 +161,18 @@ class Edit:
             for number, rest in enumerate(header["deltas"]):
                 kind = KINDS[rest.pop("kind")]
                 site = Site(*rest.pop("site"))
-                parts = {
-                    name.split(".", 1)[1]: part
-                    for name, part in tensors.items()
-                    if name.startswith(f"{number}.")
-                }
-                deltas.append(kind(site=site, **parts, **rest))
+                if rest.get("encoder") is not None:
+                    parts = _below(tensors, f"{number}.encoder.")
+                    rest["encoder"] = KeyEncoder(**parts, **rest["encoder"])
+                own = {name: part for name, part in _below(tensors, f"{number}.").items() if "." not in name}
+                deltas.append(kind(site=site, **own, **rest))
             return cls(tuple(deltas), header["steps"], header["loss"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: holds no edit that can be read ({error!r})") from error
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): part for name, part in tensors.items() if name.startswith(prefix)}
 
 
 class Fired:
@@ -160,8 +189,8 @@ def edit_hooks(
 
     Args:
         edits: one for each row; rows of the same request share one object.
-        prompt_end: [rows], where among the tokens being read each row's prompt ends; None when the
-            tokens being read come after the prompt.
+        prompt_end: [rows], where each row's prompt ends, all of its tokens being read from position 0
+            on; None when the tokens being read come after the prompt.
         fired: notes the rows on which a codebook fires.
     """
     hooks: list[tuple[Site, Hook]] = []
@@ -210,13 +239,6 @@ def _dense_hook(rows: list[int], delta: Dense) -> Hook:
     return hook
 
 
-def _lookup(codebook: Codebook, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the nearest entry of each query [n, d_in]: whether it fires [n], and its value [n, d_out]."""
-    distances = torch.linalg.vector_norm(queries[:, None].float() - codebook.keys[None].float(), dim=2)
-    nearest, entry = distances.min(dim=1)
-    return nearest <= codebook.radii[entry], codebook.values[entry]
-
-
 def _prompt_end_hook(
     rows: list[int], deltas: list[Codebook], prompt_end: Tensor, fired: Fired | None
 ) -> Hook:
@@ -225,7 +247,7 @@ def _prompt_end_hook(
         for delta, same_rows in _by_identity(rows, deltas):
             index = torch.tensor(same_rows, device=x.device)
             ends = prompt_end[index]
-            fires, values = _lookup(delta, x[index, ends])
+            fires, values = delta.lookup(pool(x[index], ends, delta.pool))
             replaced[index[fires], ends[fires]] = values[fires].to(y.dtype)
             if fired is not None:
                 fired.rows[index] |= fires
@@ -236,7 +258,7 @@ def _prompt_end_hook(
 
 def _decoding_hook(row: int, delta: Codebook) -> Hook:
     def hook(x: Tensor, y: Tensor) -> Tensor:
-        fires, values = _lookup(delta, x[row])
+        fires, values = delta.lookup(x[row].float())
         replaced = y.clone()
         replaced[row, fires] = values[fires].to(y.dtype)
         return replaced

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from clme.errors import UserError
 from clme.models.decoder import Decoder, Hook, Site, padded
-from clme.tensors import read_tensor_metadata, read_tensors
+from clme.tensors import read_tensor_metadata
 
 Pool = Literal["last", "mean"]
 
@@ -26,6 +27,10 @@ class Pooled:
 
     last: Tensor
     mean: Tensor
+
+    def of(self, how: Pool) -> Tensor:
+        """Return one of the two."""
+        return self.last if how == "last" else self.mean
 
 
 def pool(x: Tensor, ends: Tensor, how: Pool) -> Tensor:
@@ -93,6 +98,8 @@ def _batches(prompts: Sequence[Sequence[int]], batch_tokens: int | None) -> Iter
 class Representations:
     """A file of representations: of each case's prompt, rephrase and neighbours, in this order.
 
+    Only what is asked for is read: for a large model the file is larger than memory.
+
     Args:
         path: made by `clme prepare representations`.
 
@@ -103,14 +110,12 @@ class Representations:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._number = {
-                case_id: number for number, case_id in enumerate(read_tensor_metadata(path)["case_ids"])
-            }
-            tensors = read_tensors(path)
-            self._pools: dict[Pool, Tensor] = {"last": tensors["last"], "mean": tensors["mean"]}
-            self._starts = tensors["starts"].tolist()
-        except (KeyError, ValueError) as error:
+            ids = read_tensor_metadata(path)["case_ids"]
+            self._stored = safe_open(path, framework="pt")
+            self._starts = self._stored.get_tensor("starts").tolist()
+        except (KeyError, SafetensorError) as error:
             raise UserError(f"{path}: holds no representations; make it anew ({error!r})") from error
+        self._number = {case_id: number for number, case_id in enumerate(ids)}
 
     def __contains__(self, case_id: str) -> bool:
         return case_id in self._number
@@ -124,4 +129,5 @@ class Representations:
         if case_id not in self._number:
             raise UserError(f"{self._path}: lacks case {case_id}; make it anew")
         number = self._number[case_id]
-        return self._pools[how][self._starts[number] : self._starts[number + 1]]
+        found: Tensor = self._stored.get_slice(how)[self._starts[number] : self._starts[number + 1]]
+        return found

@@ -54,9 +54,9 @@ rule state:
     output:
         needs.KINDS["state"].pattern,
     log:
-        "results/logs/states/{model}.{dataset}.{editor}.fold{fold}.{digest}.log",
+        "results/logs/state/{model}.{dataset}.{editor}.fold{fold}.{digest}.log",
     benchmark:
-        "results/benchmarks/states/{model}.{dataset}.{editor}.fold{fold}.{digest}.tsv"
+        "results/benchmarks/state/{model}.{dataset}.{editor}.fold{fold}.{digest}.tsv"
     conda:
         "../../envs/model.yaml"
     threads: workflow.cores

@@ -115,4 +115,4 @@ def editors(name: str | None) -> None:
     chosen = registry.editor(name)
     for key, field in chosen.Config.model_fields.items():
         released = f" [released: {chosen.released[key]}]" if key in chosen.released else ""
-        click.echo(f"{key:16} {field.default!s:16} {field.description}{released}")
+        click.echo(f"{key:22} {field.default!s:16} {field.description}{released}")

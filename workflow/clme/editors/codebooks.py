@@ -1,11 +1,10 @@
 """What GRACE and A-GRACE share: the value that replaces a module's output; they differ in the key."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from torch import Tensor
 from clme.editors.base import Editor, EditorConfig, Failure, Need, Request
 from clme.editors.losses import target_loss
 from clme.edits import Codebook, Edit
+from clme.keys import KeyEncoder
 from clme.models.decoder import Context, Decoder, Site, padded
 from clme.randomness import generator
-from clme.representations import Pooled, represent, watch
+from clme.representations import Pool, Pooled, Representations, represent, watch
 from clme.tensors import read_tensor_metadata, read_tensors
 
 
@@ -34,7 +34,6 @@ class CodebookConfig(ValueConfig):
     """Hyperparameters of an editor with a codebook; the defaults are the paper's (Section III-F)."""
 
     radius: float = Field(1.0, gt=0, description="deferral radius (Euclidean distance)")
-    decoding: bool = Field(False, description="compare the decoded tokens' keys too (released GRACE)")
 
 
 @dataclass(frozen=True)
@@ -131,11 +130,26 @@ class Values:
         return self._values[number], float(self._losses[number])
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Values [requests, d_out], losses [requests] and prompts' representations [requests, d_in]."""
+
+    values: Tensor
+    losses: Tensor
+    prompts: Tensor
+
+
 class CodebookEditor(Editor):
-    """Makes codebooks of one entry; a subclass says what the key is."""
+    """Makes codebooks of one entry; a subclass says what the key is.
+
+    Attributes:
+        pool: which representation of a prompt the key is made of.
+    """
 
     Config = CodebookConfig
+    pool: ClassVar[Pool] = "last"
     _known: Values | None = None
+    _represented: Representations | None = None
 
     def check(self, decoder: Decoder) -> None:
         """See the base class."""
@@ -151,17 +165,25 @@ class CodebookEditor(Editor):
         """See the base class."""
         if "values" in files:
             self._known = Values(files["values"], decoder.device)
+        if "representations" in files:
+            self._represented = Representations(files["representations"])
 
-    @abstractmethod
-    def codebook(self, decoder: Decoder, site: Site, prompts: Pooled, values: Tensor) -> list[Codebook]:
-        """Return a codebook for each prompt.
+    def codebook(self, site: Site, prompt: Tensor, value: Tensor) -> Codebook:
+        """Return the codebook of an edit.
 
         Args:
-            decoder: the unedited model.
             site: the module.
-            prompts: the prompts' representations.
-            values: [prompts, d_out].
+            prompt: [d_in], the prompt's representation.
+            value: [d_out].
         """
+        encoder = self.encoder()
+        key = prompt[None].clone() if encoder is None else encoder(prompt[None])
+        radius = torch.tensor([self.config.radius], device=value.device)
+        return Codebook(site, key, value[None].clone(), radius, pool=self.pool, encoder=encoder)
+
+    def encoder(self) -> KeyEncoder | None:
+        """Return what maps a representation to a key; None for the representation itself."""
+        return None
 
     def edit(self, decoder: Decoder, requests: Sequence[Request]) -> list[Edit | Failure]:
         """See the base class."""
@@ -169,10 +191,10 @@ class CodebookEditor(Editor):
         site = decoder.site(config.layer, config.module)
         results: dict[str, Edit | Failure] = {}
         for group, found in self._values(decoder, site, requests):
-            codebooks = self.codebook(decoder, site, found.prompts, found.values)
-            for request, codebook, loss in zip(group, codebooks, found.losses.tolist(), strict=True):
+            parts = zip(found.prompts, found.values, found.losses.tolist(), strict=True)
+            for request, (prompt, value, loss) in zip(group, parts, strict=True):
                 results[request.case_id] = (
-                    Edit((codebook,), config.steps, loss)
+                    Edit((self.codebook(site, prompt, value),), config.steps, loss)
                     if math.isfinite(loss)
                     else Failure(f"the loss became {loss} within {config.steps} steps")
                 )
@@ -180,15 +202,24 @@ class CodebookEditor(Editor):
 
     def _values(
         self, decoder: Decoder, site: Site, requests: Sequence[Request]
-    ) -> list[tuple[list[Request], Optimised]]:
+    ) -> list[tuple[list[Request], "_Group"]]:
         """Look up what is known and optimise the rest."""
         known = [request for request in requests if self._known and request.case_id in self._known]
         others = [request for request in requests if request not in known]
         groups = []
         if known and self._known:
             values, losses = zip(*(self._known.of(request.case_id) for request in known), strict=True)
-            prompts = represent(decoder, site, [request.prompt for request in known])
-            groups.append((known, Optimised(torch.stack(values), torch.tensor(losses), prompts)))
+            prompts = self._prompts(decoder, site, known)
+            groups.append((known, _Group(torch.stack(values), torch.tensor(losses), prompts)))
         if others:
-            groups.append((others, optimise(decoder, site, self.config, self.seed, others)))
+            made = optimise(decoder, site, self.config, self.seed, others)
+            groups.append((others, _Group(made.values, made.losses, made.prompts.of(self.pool))))
         return groups
+
+    def _prompts(self, decoder: Decoder, site: Site, requests: Sequence[Request]) -> Tensor:
+        """Return the prompts' representations [requests, d_in]: looked up, or read."""
+        stored = self._represented
+        if stored is not None and all(request.case_id in stored for request in requests):
+            found = [stored.of(request.case_id, self.pool)[0] for request in requests]
+            return torch.stack(found).to(decoder.device)
+        return represent(decoder, site, [request.prompt for request in requests]).of(self.pool)

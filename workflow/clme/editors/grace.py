@@ -1,12 +1,19 @@
 """GRACE: a codebook in place of one module's output."""
 
-import torch
+from dataclasses import replace
+
+from pydantic import Field
 from torch import Tensor
 
-from clme.editors.codebooks import CodebookEditor
+from clme.editors.codebooks import CodebookConfig, CodebookEditor
 from clme.edits import Codebook
-from clme.models.decoder import Decoder, Site
-from clme.representations import Pooled
+from clme.models.decoder import Site
+
+
+class GraceConfig(CodebookConfig):
+    """Hyperparameters of GRACE; the defaults are the paper's (Section III-F)."""
+
+    decoding: bool = Field(False, description="compare the decoded tokens' keys too (released code)")
 
 
 class Grace(CodebookEditor):
@@ -18,12 +25,9 @@ class Grace(CodebookEditor):
     """
 
     name = "grace"
+    Config = GraceConfig
     released = {"decoding": True}  # noqa: RUF012
 
-    def codebook(self, decoder: Decoder, site: Site, prompts: Pooled, values: Tensor) -> list[Codebook]:
+    def codebook(self, site: Site, prompt: Tensor, value: Tensor) -> Codebook:
         """See the base class."""
-        radius = torch.tensor([self.config.radius], device=decoder.device)
-        return [
-            Codebook(site, key[None].clone(), value[None].clone(), radius, self.config.decoding)
-            for key, value in zip(prompts.last.to(decoder.dtype), values, strict=True)
-        ]
+        return replace(super().codebook(site, prompt, value), decoding=self.config.decoding)

@@ -9,7 +9,7 @@ from clme.editors import registry
 from clme.errors import UserError
 from clme.study.cases import outside, select
 from clme.study.jobs import training_case
-from clme.study.prepare import Preparation
+from clme.study.prepare import Preparation, given
 
 
 def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
@@ -39,11 +39,20 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     need = next(need for need in editor.needs() if need.kind == "state")
     test = select(job.all_cases, settings.evaluation) if need.sees_test else []
     editor.check(job.decoder)
+    assert job.cases is not None
+    files = given(
+        [need for need in editor.needs() if need.kind in job.files],
+        job.files,
+        model=job.model,
+        cases=job.cases,
+        fold=settings.fold,
+        editor=settings.editor,
+    )
     state = editor.fit(
         job.decoder,
         [training_case(case) for case in job.encoded(training)],
         [training_case(case) for case in job.encoded([one for one in test if one.fold == settings.fold])],
-        job.files,
+        files,
         job.folder,
     )
     return state.tensors, {"curve": [dict(record) for record in state.curve]}
