@@ -129,7 +129,7 @@ class _Job:
         editor = make_editor(self._settings)
         editor.load(self._loaded.decoder, {kind: files[kind] for kind in needed})
         meter = Meter(self._loaded.decoder.device)
-        if not any(_has_effect(found) for found in self._edit([waiting[0]], editor)):
+        if all(_changes_nothing(found) for found in self._edit([waiting[0]], editor)):
             return
         with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:
             for case in waiting:
@@ -183,5 +183,5 @@ def _cost_key(case: EncodedCase) -> str:
     return f"cost {case.case.case_id}"
 
 
-def _has_effect(found: Edit | Failure) -> bool:
-    return isinstance(found, Edit) and bool(found.deltas)
+def _changes_nothing(found: Edit | Failure) -> bool:
+    return isinstance(found, Edit) and not found.deltas
