@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import libcst as cst
 
 REFLECTIVE = frozenset({"locals", "vars", "globals", "exec", "eval", "dir"})
-"""Calls that can see names: a function with one of them is left alone."""
+"""Builtins that can see names: a function that mentions one of them is left alone."""
 
+_REFLECTIVE_ATTRIBUTES = frozenset({"eval", "exec", "f_locals"})
 _CELL_STEPS = frozenset({"MAKE_CELL", "LOAD_CLOSURE"})
+_EXAMPLE = re.compile(r"(?:>>>|^\s*\.\.\.)(.*)$", re.MULTILINE)
+_KEYWORD = re.compile(r"(\w+)\s*=(?!=)")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 def renameable(code: str) -> list[str]:
     """Return the variables that can be renamed everywhere at once, in order of appearance.
 
-    Left alone are: functions with reflective calls, ``self`` and ``cls``, names that are global, imported,
-    a class attribute or a nested definition in some scope, parameters that are passed by keyword in the
-    code, names shown by ``{name=}``, and names with two leading underscores.
+    Left alone are: functions that can see names, ``self`` and ``cls``, names that are global, imported, a
+    class attribute or a nested definition in some scope, parameters that are passed by keyword in the code
+    or in the examples of its docstrings, names shown by ``{name=}``, and names with two leading underscores.
 
     Args:
         code: a function's source. Code that doesn't parse has none.
@@ -38,7 +41,11 @@ def renameable(code: str) -> list[str]:
         return []
     names = _Names()
     tree.visit(names)
-    if names.called & REFLECTIVE or names.star_import:
+    if (
+        names.attributes & _REFLECTIVE_ATTRIBUTES
+        or names.star_import
+        or any(map(_can_see_names, _scopes(table)))
+    ):
         return []
     fixed = {"self", "cls", "_"} | names.keywords | names.shown
     local: dict[str, None] = {}
@@ -68,6 +75,12 @@ def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         yield from _scopes(child)
 
 
+def _can_see_names(scope: symtable.SymbolTable) -> bool:
+    """Tell whether a scope mentions a reflective builtin; a variable of that name is none."""
+    symbols = [symbol for symbol in scope.get_symbols() if symbol.get_name() in REFLECTIVE]
+    return any(symbol.is_referenced() and not (symbol.is_local() or symbol.is_free()) for symbol in symbols)
+
+
 class _Names(cst.CSTVisitor):
     """Collects names by the part that they play."""
 
@@ -75,7 +88,7 @@ class _Names(cst.CSTVisitor):
         self.variables: list[str] = []
         self.keywords: set[str] = set()
         self.shown: set[str] = set()
-        self.called: set[str] = set()
+        self.attributes: set[str] = set()
         self.star_import = False
 
     def visit_Name(self, node: cst.Name) -> None:
@@ -85,9 +98,12 @@ class _Names(cst.CSTVisitor):
         if node.keyword is not None:
             self.keywords.add(node.keyword.value)
 
-    def visit_Call(self, node: cst.Call) -> None:
-        if isinstance(node.func, cst.Name):
-            self.called.add(node.func.value)
+    def visit_Attribute(self, node: cst.Attribute) -> None:
+        self.attributes.add(node.attr.value)
+
+    def visit_SimpleString(self, node: cst.SimpleString) -> None:
+        for example in _EXAMPLE.findall(node.value):
+            self.keywords.update(_KEYWORD.findall(example))
 
     def visit_ImportStar(self, _: cst.ImportStar) -> None:
         self.star_import = True
@@ -117,6 +133,9 @@ class _Renamer(cst.CSTTransformer):
         self._kept.add(node.key)
 
     def visit_ImportAlias(self, _: cst.ImportAlias) -> bool:
+        return False
+
+    def visit_ImportFrom(self, _: cst.ImportFrom) -> bool:
         return False
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
