@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 import prepared
-from clme.editors import registry
+from clme.editors import contrastive, registry
 from clme.editors.base import Request
 from clme.editors.contrastive import EncoderConfig, EncoderTraining, Pairs, evaluate, loss, split
 from clme.errors import UserError
@@ -210,6 +210,7 @@ def test_the_encoder_learns_what_rephrases_share(tmp_path):
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
     options = {"epochs": 6, "dropout": 0.5, "patience": 6, "bias": True, "slope": 0.5}
     whole = train(tmp_path / "whole", **options)
+    monkeypatch.setattr(contrastive, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     real, calls = EncoderTraining._epoch, []
 
     def failing(self, number):
@@ -223,6 +224,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "parts", **options)
     resumed = train(tmp_path / "parts", **options)
+    assert calls == [0, 1, 2]
     assert list(resumed.curve) == list(whole.curve)
     assert all(torch.equal(resumed.tensors[name], weight) for name, weight in whole.tensors.items())
     assert set(whole.tensors) == {"first", "second", "first_bias", "second_bias"}

@@ -1,6 +1,7 @@
 """Contrastive training of A-GRACE's encoder (paper, Section IV-C, Equation 4)."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from clme.randomness import generator
 from clme.tensors import read_tensor_metadata, read_tensors, write_tensors
 
 _ROWS = 4096
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 Variant = Literal["paper", "released", "clean"]
 
@@ -135,7 +137,7 @@ def split(case_ids: Sequence[str], part: float, seed: int) -> tuple[list[str], l
 
 
 class EncoderTraining:
-    """Trains an encoder epoch by epoch; each epoch ends with a checkpoint.
+    """Trains an encoder epoch by epoch, with a checkpoint now and then.
 
     Random numbers belong to the seed and the epoch, so that a resumed training is the same.
 
@@ -168,6 +170,7 @@ class EncoderTraining:
             lr=config.encoder_learning_rate,
             weight_decay=config.weight_decay,
         )
+        self._saved = time.monotonic()
         if self._checkpoint.exists():
             self._resume()
 
@@ -215,7 +218,9 @@ class EncoderTraining:
                 **{name: weight.detach().clone() for name, weight in self._encoder.tensors.items()},
                 slope=self._encoder.slope,
             )
-        self._save()
+        if time.monotonic() - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
+            self._saved = time.monotonic()
 
     def _with_dropout(self, queries: Tensor, random: np.random.Generator) -> Tensor:
         encoder, rate = self._encoder, self._config.dropout

@@ -12,7 +12,7 @@ from clme.study.cases import Case, EncodedCase, outside, select
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
 
-PART_CASES = 64
+PART_CASES = 16
 
 
 def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
