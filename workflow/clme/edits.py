@@ -1,6 +1,5 @@
 """An edit is a value: a list of deltas that can be saved, loaded and applied to any row of a batch."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -8,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import linear
 
 from clme.errors import UserError
-from clme.files import atomic
 from clme.keys import KeyEncoder
 from clme.models.decoder import Hook, Site
 from clme.representations import Pool, pool
+from clme.tensors import read_tensor_metadata, read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -122,12 +119,8 @@ class Edit:
         """The lowest layer that the edit acts in; None for the empty edit."""
         return min((delta.site.layer for delta in self.deltas), default=None)
 
-    def save(self, path: Path) -> None:
-        """Write the edit as one safetensors file.
-
-        Raises:
-            UserError: the path can't be written.
-        """
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the edit's tensors by name, and what else it consists of as JSON has it."""
         tensors: dict[str, Tensor] = {}
         deltas = []
         for number, delta in enumerate(self.deltas):
@@ -135,16 +128,42 @@ class Edit:
             described: dict[str, Any] = {"kind": kind}
             for name, part in vars(delta).items():
                 if isinstance(part, Tensor):
-                    tensors[f"{number}.{name}"] = part.contiguous()
+                    tensors[f"{number}.{name}"] = part
                 elif isinstance(part, KeyEncoder):
                     tensors |= {f"{number}.{name}.{key}": one for key, one in part.tensors.items()}
                     described[name] = {"slope": part.slope}
                 else:
                     described[name] = part
             deltas.append(described)
-        header = {"deltas": deltas, "steps": self.steps, "loss": self.loss}
-        with atomic(path) as temporary:
-            save_file(tensors, temporary, metadata={"edit": json.dumps(header)})
+        return tensors, {"deltas": deltas, "steps": self.steps, "loss": self.loss}
+
+    @classmethod
+    def unpacked(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> "Edit":
+        """Return the edit that `packed` took apart.
+
+        Raises:
+            KeyError, TypeError: something is missing, or it is no edit.
+        """
+        deltas = []
+        for number, described in enumerate(header["deltas"]):
+            rest = dict(described)
+            kind = KINDS[rest.pop("kind")]
+            site = Site(*rest.pop("site"))
+            if rest.get("encoder") is not None:
+                parts = below(tensors, f"{number}.encoder.")
+                rest["encoder"] = KeyEncoder(**parts, **rest["encoder"])
+            own = {name: part for name, part in below(tensors, f"{number}.").items() if "." not in name}
+            deltas.append(kind(site=site, **own, **rest))
+        return cls(tuple(deltas), header["steps"], header["loss"])
+
+    def save(self, path: Path) -> None:
+        """Write the edit as one safetensors file.
+
+        Raises:
+            UserError: the path can't be written.
+        """
+        tensors, header = self.packed()
+        write_tensors(path, tensors, {"edit": header})
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Edit":
@@ -154,24 +173,13 @@ class Edit:
             UserError: the file is missing or holds no edit.
         """
         try:
-            with safe_open(path, framework="pt") as stored:
-                header = json.loads((stored.metadata() or {})["edit"])
-                tensors = {name: stored.get_tensor(name).to(device) for name in stored.keys()}  # noqa: SIM118
-            deltas = []
-            for number, rest in enumerate(header["deltas"]):
-                kind = KINDS[rest.pop("kind")]
-                site = Site(*rest.pop("site"))
-                if rest.get("encoder") is not None:
-                    parts = _below(tensors, f"{number}.encoder.")
-                    rest["encoder"] = KeyEncoder(**parts, **rest["encoder"])
-                own = {name: part for name, part in _below(tensors, f"{number}.").items() if "." not in name}
-                deltas.append(kind(site=site, **own, **rest))
-            return cls(tuple(deltas), header["steps"], header["loss"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            return cls.unpacked(read_tensors(path, device), read_tensor_metadata(path)["edit"])
+        except (KeyError, TypeError) as error:
             raise UserError(f"{path}: holds no edit that can be read ({error!r})") from error
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
+def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
+    """Return the tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): part for name, part in tensors.items() if name.startswith(prefix)}
 
 

@@ -52,17 +52,31 @@ class Optimised:
 
 
 def optimise(
-    decoder: Decoder, site: Site, config: ValueConfig, seed: int, requests: Sequence[Request]
+    decoder: Decoder,
+    site: Site,
+    config: ValueConfig,
+    seed: int,
+    requests: Sequence[Request],
+    start: Tensor | None = None,
 ) -> Optimised:
     """Train a value for each request that replaces the module's output at the prompt's last token.
 
     Cold start (uniform in 0..1), Adam on the mean cross-entropy of the target's tokens, no early stop.
     What comes before the prompt's last token is read once, and so are the layers below. The steps run
     over that token and the target, from the site's layer on.
+
+    Args:
+        decoder: the unedited model.
+        site: the module.
+        config: hyperparameters.
+        seed: the study's seed.
+        requests: a batch.
+        start: [requests, d_out], values to go on with instead of the cold start.
     """
     hidden, mask, context, prompts = _read_up_to(decoder, site, requests)
-    values = _cold_start(seed, requests, decoder.linear(site).out_features).to(decoder.device, decoder.dtype)
-    values.requires_grad_(True)
+    if start is None:
+        start = _cold_start(seed, requests, decoder.linear(site).out_features)
+    values = start.detach().clone().to(decoder.device, decoder.dtype).requires_grad_(True)
     optimizer = torch.optim.Adam([values], lr=config.learning_rate)
 
     def losses() -> Tensor:
@@ -181,24 +195,38 @@ class CodebookEditor(Editor):
         radius = torch.tensor([self.config.radius], device=value.device)
         return Codebook(site, key, value[None].clone(), radius, pool=self.pool, encoder=encoder)
 
+    def keys(self, decoder: Decoder, requests: Sequence[Request]) -> Tensor:
+        """Return the keys [requests, d_key] that the requests' prompts have."""
+        encoder, site = self.encoder(), decoder.site(self.config.layer, self.config.module)
+        prompts = self._prompts(decoder, site, requests)
+        return prompts if encoder is None else encoder(prompts)
+
+    def edit_from(self, decoder: Decoder, request: Request, value: Tensor) -> Edit | Failure:
+        """Make an edit whose value is trained on from an earlier one [d_out]."""
+        config: CodebookConfig = self.config
+        site = decoder.site(config.layer, config.module)
+        found = optimise(decoder, site, config, self.seed, [request], value[None])
+        return self._edit(site, found.prompts.of(self.pool)[0], found.values[0], float(found.losses))
+
     def encoder(self) -> KeyEncoder | None:
         """Return what maps a representation to a key; None for the representation itself."""
         return None
 
     def edit(self, decoder: Decoder, requests: Sequence[Request]) -> list[Edit | Failure]:
         """See the base class."""
-        config: CodebookConfig = self.config
-        site = decoder.site(config.layer, config.module)
+        site = decoder.site(self.config.layer, self.config.module)
         results: dict[str, Edit | Failure] = {}
         for group, found in self._values(decoder, site, requests):
             parts = zip(found.prompts, found.values, found.losses.tolist(), strict=True)
             for request, (prompt, value, loss) in zip(group, parts, strict=True):
-                results[request.case_id] = (
-                    Edit((self.codebook(site, prompt, value),), config.steps, loss)
-                    if math.isfinite(loss)
-                    else Failure(f"the loss became {loss} within {config.steps} steps")
-                )
+                results[request.case_id] = self._edit(site, prompt, value, loss)
         return [results[request.case_id] for request in requests]
+
+    def _edit(self, site: Site, prompt: Tensor, value: Tensor, loss: float) -> Edit | Failure:
+        steps = self.config.steps
+        if not math.isfinite(loss):
+            return Failure(f"the loss became {loss} within {steps} steps")
+        return Edit((self.codebook(site, prompt, value),), steps, loss)
 
     def _values(
         self, decoder: Decoder, site: Site, requests: Sequence[Request]
