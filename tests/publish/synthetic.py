@@ -10,9 +10,10 @@ from clme.datasets.schema import CASES
 from clme.files import write_parquet, write_text
 from clme.study import aggregate, compare, strata
 from clme.study.config import StudyConfig
-from clme.study.schema import DIMENSIONS, EDITS
+from clme.study.schema import DIMENSIONS, DISTANCES, EDITS
 
 SHA = "0" * 64
+LEVELS = ("Very Irrelevant", "Irrelevant", "Neutral", "Relevant", "Very Relevant")
 WORDS = ("read", "the", "lines", "of", "a", "file", "into", "list", "and", "return", "sorted", "values")
 RATES = {
     "none": (0.02, 0.01, 1.0),
@@ -66,6 +67,7 @@ def write(folder: Path, config: StudyConfig | None = None, cases: int = 12, time
                     )
                     paths.append(path)
     tables = {name: _cases(folder / "datasets" / name, name, cases) for name in config.datasets}
+    _statistics(folder, config, cases)
     aggregate.run(paths, config.seed, folder / "metrics.parquet")
     compare.run(paths, config.seed, folder / "comparisons.parquet")
     strata.run(paths, tables, config.seed, folder / "strata.parquet")
@@ -74,6 +76,41 @@ def write(folder: Path, config: StudyConfig | None = None, cases: int = 12, time
         "s\th:m:s\tmax_rss\tmax_vms\n61.5\t0:01:01\t812.25\t900\n",
     )
     return folder
+
+
+def _statistics(folder: Path, config: StudyConfig, cases: int) -> None:
+    """Write what datasets say of themselves, and distances where a study has A-GRACE."""
+    roles = ("effectiveness_input", "generalization_input", "specificity_input", "edit_target")
+    for dataset, settings in config.datasets.items():
+        graded = settings.task == "cnle"
+        passed = {"extract": 900, "filter": 800, **({"grade": 500} if graded else {}), "deduplicate": 480}
+        passed |= {"targeted": 80, "non_targeted": 400, "cases": cases}
+        grades = dict.fromkeys(LEVELS[:-1], 75) | {LEVELS[-1]: 500} if graded else None
+        lengths = [{"role": role, "mean": 12.5, "median": 11.0, "count": cases} for role in roles]
+        answers = {"role": "specificity_target", "mean": 17.5, "median": 16.0, "count": 5 * cases}
+        place = folder / "datasets" / dataset
+        write_text(place / "stages.json", json.dumps(passed))
+        write_text(place / "statistics.json", json.dumps({"grades": grades, "lengths": lengths}))
+        write_text(place / "answers.json", json.dumps(answers))
+        for model in config.models if "a_grace" in config.editor_names else ():
+            rows = [row for number in range(cases) for row in _distances(dataset, number)]
+            path = folder / "distances" / model / f"{dataset}.parquet"
+            write_parquet(path, pd.DataFrame(rows), schema=DISTANCES, metadata={})
+
+
+def _distances(dataset, number):
+    random = np.random.default_rng(number)
+    for key, near in (("last", 2.0), ("mean", 1.0), ("encoded", 0.4)):
+        yield {
+            "case_id": f"{dataset}-{number:05}",
+            "fold": number % 2,
+            "key": key,
+            "radius": 1.0,
+            "to_rephrase": near * random.gamma(8) / 8,
+            "to_neighbours": 2 * random.gamma(8, size=5) / 8,
+            "x": random.normal(size=7),
+            "y": random.normal(size=7),
+        }
 
 
 def _cases(folder: Path, dataset: str, count: int) -> Path:

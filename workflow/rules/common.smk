@@ -89,3 +89,15 @@ def needs_options(files):
 def prepare_settings(kind):
     """The settings of the jobs that make needed files of a kind, as JSON."""
     return lambda wildcards: needs.settings(study, kind, **wildcards).model_dump_json()
+
+
+def encoders_of(wildcards):
+    """A-GRACE's encoders of all folds, and the representations that they are trained on."""
+    found = [
+        needs.paths(study, wildcards.model, wildcards.dataset, "a_grace", str(fold))
+        for fold in range(study.folds)
+    ]
+    return {
+        "representations": found[0]["representations"],
+        "states": [files["state"] for files in found],
+    }

@@ -2,28 +2,40 @@
 
 import shutil
 
-METRICS = "results/metrics.parquet"
+from clme.publish import exhibits
+
 STUDY = "results/study.json"
+# The paper's numbers, which every command of this stage may read.
+REFERENCES = expand(
+    SOURCE / "paper/published/table{number}.csv", number=[2, 3, 4, 5, 6]
+)
+PRINTED = f"--published {SOURCE / 'paper/published'}"
 
-# What each exhibit is drawn from; those of editors that the study leaves out aren't made.
-TABLES = {"table_4": METRICS}
-FIGURES = {"figure_3": EDITS, "figure_4": EDITS, "figure_tradeoff": METRICS}
-
-if set(study.editor_names) & {"a_grace", "a_grace_wo_cl", "a_grace_wo_mean"}:
-    TABLES["table_6"] = METRICS
-
+TABLES, FIGURES = exhibits.tables(study), exhibits.figures(study)
 TABLE_FILES = expand("results/tables/{name}.tex", name=TABLES)
 FIGURE_FILES = expand("results/figures/{name}.pdf", name=FIGURES)
+# The paper prints all but the table with all intervals, which is longer than a page.
+PRINTED_FILES = [
+    path
+    for path in [*TABLE_FILES, *FIGURE_FILES]
+    if not path.endswith("table_4_intervals.tex")
+]
 
 PUBLISHED = [
     *TABLE_FILES,
     *FIGURE_FILES,
     "results/numbers.json",
+    "results/published.parquet",
     "results/report.html",
     "results/timings.parquet",
 ]
 # Without LaTeX all but the paper is made.
 PAPER = ["results/paper.pdf"] if shutil.which("latexmk") else []
+
+
+def drawn_from(exhibit):
+    """The results that an exhibit is drawn from."""
+    return [f"results/{path}" for path in exhibits.files(study, exhibit)]
 
 
 rule record:
@@ -47,14 +59,14 @@ rule record:
         "clme record --config {params.config:q} --output {output} 2>&1 | tee {log}"
 
 
-for name, needed in TABLES.items():
+for name, exhibit in TABLES.items():
 
     rule:
         name:
             name
         input:
-            study=STUDY,
-            results=needed,
+            drawn_from(exhibit),
+            REFERENCES,
         output:
             tex=f"results/tables/{name}.tex",
             html=f"results/tables/{name}.html",
@@ -67,18 +79,19 @@ for name, needed in TABLES.items():
         params:
             name=name,
             folder=subpath(output[0], parent=True),
+            printed=PRINTED,
         shell:
-            "clme table {params.name} --output {params.folder} 2>&1 | tee {log}"
+            "clme table {params.name} {params.printed} --output {params.folder} 2>&1 | tee {log}"
 
 
-for name, needed in FIGURES.items():
+for name, exhibit in FIGURES.items():
 
     rule:
         name:
             name
         input:
-            study=STUDY,
-            results=needed,
+            drawn_from(exhibit),
+            REFERENCES,
         output:
             multiext(f"results/figures/{name}", ".pdf", ".svg", ".png"),
         log:
@@ -90,14 +103,38 @@ for name, needed in FIGURES.items():
         params:
             name=name,
             folder=subpath(output[0], parent=True),
+            printed=PRINTED,
         shell:
-            "clme figure {params.name} --output {params.folder} 2>&1 | tee {log}"
+            "clme figure {params.name} {params.printed} --output {params.folder} 2>&1 | tee {log}"
+
+
+rule published:
+    input:
+        STUDY,
+        EDITS,
+        REFERENCES,
+        metrics="results/metrics.parquet",
+    output:
+        "results/published.parquet",
+    log:
+        "results/logs/published.log",
+    benchmark:
+        "results/benchmarks/published.tsv"
+    conda:
+        "../../envs/publish.yaml"
+    params:
+        printed=PRINTED,
+    shell:
+        "clme published {params.printed} --output {output} 2>&1 | tee {log}"
 
 
 rule numbers:
     input:
-        study=STUDY,
-        metrics=METRICS,
+        STUDY,
+        EDITS,
+        REFERENCES,
+        metrics="results/metrics.parquet",
+        comparisons="results/comparisons.parquet",
     output:
         "results/numbers.json",
     log:
@@ -106,15 +143,17 @@ rule numbers:
         "results/benchmarks/numbers.tsv"
     conda:
         "../../envs/publish.yaml"
+    params:
+        printed=PRINTED,
     shell:
-        "clme numbers --output {output} 2>&1 | tee {log}"
+        "clme numbers {params.printed} --output {output} 2>&1 | tee {log}"
 
 
 rule paper:
     input:
         sources=[SOURCE / "paper/paper.tex", SOURCE / "paper/references.bib"],
         numbers="results/numbers.json",
-        exhibits=[*TABLE_FILES, *FIGURE_FILES],
+        exhibits=PRINTED_FILES,
     output:
         "results/paper.pdf",
     log:
@@ -132,10 +171,13 @@ rule paper:
 
 rule report:
     input:
-        study=STUDY,
-        metrics=METRICS,
-        edits=EDITS,
-        exhibits=[*TABLE_FILES, *FIGURE_FILES],
+        STUDY,
+        EDITS,
+        REFERENCES,
+        TABLE_FILES,
+        FIGURE_FILES,
+        "results/numbers.json",
+        expand("results/datasets/{dataset}/cases.parquet", dataset=study.datasets),
     output:
         "results/report.html",
     log:
@@ -145,10 +187,9 @@ rule report:
     conda:
         "../../envs/publish.yaml"
     params:
-        tables=" ".join(f"--tables {name}" for name in TABLES),
-        figures=" ".join(f"--figures {name}" for name in FIGURES),
+        printed=PRINTED,
     shell:
-        "clme report {params.tables} {params.figures} --output {output} 2>&1 | tee {log}"
+        "clme report {params.printed} --output {output} 2>&1 | tee {log}"
 
 
 # Last: reads the benchmark files of all other rules.
@@ -156,6 +197,7 @@ rule timings:
     input:
         "results/report.html",
         "results/numbers.json",
+        "results/published.parquet",
         PAPER,
     output:
         "results/timings.parquet",

@@ -114,6 +114,24 @@ rule comparisons:
         "clme compare {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"
 
 
+rule distances:
+    input:
+        representations=lambda wildcards: encoders_of(wildcards)["representations"],
+        states=lambda wildcards: encoders_of(wildcards)["states"],
+        cases="results/datasets/{dataset}/cases.parquet",
+    output:
+        "results/distances/{model}/{dataset}.parquet",
+    log:
+        "results/logs/distances/{model}.{dataset}.log",
+    benchmark:
+        "results/benchmarks/distances/{model}.{dataset}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    shell:
+        "clme distances {input.representations} {input.states} --cases {input.cases}"
+        " --output {output} 2>&1 | tee {log}"
+
+
 rule strata:
     input:
         edits=EDITS,

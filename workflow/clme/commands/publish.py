@@ -1,18 +1,43 @@
 """`clme table`, `clme figure`, `clme numbers`, `clme paper`, `clme report`, `clme timings`, `clme record`."""
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from clme.publish.results import Results
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def _results(command: Any) -> Any:
-    return click.option(
-        "--results", type=FOLDER, default=Path("results"), show_default=True, help="Folder of results."
-    )(command)
+    """Add the options that say where results are; the command gets them as `results`."""
+
+    @click.option(
+        "--results",
+        "folder",
+        type=FOLDER,
+        default=Path("results"),
+        show_default=True,
+        help="Folder of results.",
+    )
+    @click.option(
+        "--published",
+        type=FOLDER,
+        default=Path("paper/published"),
+        show_default=True,
+        help="Folder of the paper's numbers.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, folder: Path, published: Path, **options: Any) -> Any:
+        from clme.publish.results import Results
+
+        return command(*args, results=Results(folder, published), **options)
+
+    return wrapped
 
 
 @click.command()
@@ -32,38 +57,56 @@ def record(config: str, output: Path) -> None:
 @click.argument("name")
 @_results
 @click.option("--output", type=FOLDER, default=Path("results/tables"), show_default=True)
-def table(name: str, results: Path, output: Path) -> None:
+def table(name: str, results: "Results", output: Path) -> None:
     """Write the table NAME, such as table_4, as LaTeX and HTML."""
-    from clme.publish.exhibits import write_table
-    from clme.publish.results import Results
+    from clme.publish.drawing import write_table
 
-    write_table(name, Results(results), output)
+    write_table(name, results, output)
 
 
 @click.command()
 @click.argument("name")
 @_results
 @click.option("--output", type=FOLDER, default=Path("results/figures"), show_default=True)
-def figure(name: str, results: Path, output: Path) -> None:
+def figure(name: str, results: "Results", output: Path) -> None:
     """Draw the figure NAME, such as figure_3, as PDF, SVG and PNG."""
-    from clme.publish.exhibits import write_figure
-    from clme.publish.results import Results
+    from clme.publish.drawing import write_figure
 
-    write_figure(name, Results(results), output)
+    write_figure(name, results, output)
+
+
+@click.command()
+@_results
+@click.option("--output", type=FOLDER, default=Path("results"), show_default=True)
+def exhibits(results: "Results", output: Path) -> None:
+    """Make all tables and figures at once, from result files alone: tables/ and figures/ of a folder."""
+    from clme.publish.drawing import write_all
+
+    click.echo(f"{output}: {', '.join(write_all(results, output))}")
+
+
+@click.command()
+@_results
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def published(results: "Results", output: Path) -> None:
+    """Put the paper's numbers beside those of this run, cell by cell, with differences and intervals."""
+    from clme.files import write_parquet
+    from clme.publish.published import AGAINST, against
+
+    write_parquet(output, against(results), schema=AGAINST, metadata={"protocol": results.study.protocol})
 
 
 @click.command()
 @_results
 @click.option("--output", type=FILE, required=True, help="JSON file to be written.")
-def numbers(results: Path, output: Path) -> None:
+def numbers(results: "Results", output: Path) -> None:
     r"""Compute all numbers and claims of the paper's text: what \result{name} prints, by name."""
     import json
 
     from clme.files import write_text
     from clme.publish.numbers import numbers as compute
-    from clme.publish.results import Results
 
-    write_text(output, json.dumps(compute(Results(results)), indent=1, ensure_ascii=False) + "\n")
+    write_text(output, json.dumps(compute(results), indent=1, ensure_ascii=False) + "\n")
 
 
 @click.command()
@@ -82,16 +125,13 @@ def paper(exhibits: tuple[Path, ...], sources: Path, numbers_file: Path, output:
 
 @click.command()
 @_results
-@click.option("--tables", multiple=True, help="Name of a table to be shown; may be repeated.")
-@click.option("--figures", multiple=True, help="Name of a figure to be shown; may be repeated.")
 @click.option("--output", type=FILE, required=True, help="HTML file to be written.")
-def report(results: Path, tables: tuple[str, ...], figures: tuple[str, ...], output: Path) -> None:
+def report(results: "Results", output: Path) -> None:
     """Write the report: one HTML file that holds all that it shows."""
     from clme.files import write_text
     from clme.publish.report import render
-    from clme.publish.results import Results
 
-    write_text(output, render(Results(results), tables, figures))
+    write_text(output, render(results))
 
 
 @click.command()

@@ -91,6 +91,21 @@ def strata(edits: tuple[Path, ...], cases: tuple[str, ...], seed: int, output: P
 
 
 @click.command()
+@click.argument("representations", type=FILE)
+@click.argument("states", type=FILE, nargs=-1, required=True)
+@click.option("--cases", type=FILE, required=True, help="The dataset's cases.parquet.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def distances(representations: Path, states: tuple[Path, ...], cases: Path, output: Path) -> None:
+    """Measure distances between keys before and after A-GRACE's encoders (STATES, one for each fold).
+
+    REPRESENTATIONS and STATES are made by `clme prepare`.
+    """
+    from clme.study import distances as job
+
+    job.run(representations, states, cases, output)
+
+
+@click.command()
 @click.argument("trials", type=FILE, nargs=-1, required=True)
 @click.option("--output", type=FILE, required=True, help="Markdown file to be written.")
 def tuning(trials: tuple[Path, ...], output: Path) -> None:

@@ -18,6 +18,13 @@ EDITORS: Mapping[str, str] = {
 }
 """The paper's editors, in the order of its tables."""
 
+CATEGORIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "Global optimization": (("ft_l",), ("malmen",)),
+    "Local modification": (("rome",), ("memit", "pmet")),
+    "External memorization": (("grace", "a_grace"), ()),
+}
+"""Editors of one and of several layers in each of the paper's categories (Table I)."""
+
 TABLE_4 = ("ft_l", "rome", "memit", "pmet", "malmen", "grace")
 TABLE_6 = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
 
@@ -38,6 +45,8 @@ METRICS: Mapping[str, str] = {
     "ngram_entropy_x100": "n-gram entropy",
 }
 
+SHORT: Mapping[str, str] = {"em": "EM", "bleu": "BLEU", "rougeL": "ROUGE-L", "ngram_entropy_x100": ""}
+
 SHORT_METRICS: Mapping[str, str] = {"em": "EM", "bleu": "BU", "rougeL": "RL", "ngram_entropy_x100": ""}
 
 
@@ -50,6 +59,11 @@ def in_order(editors: Iterable[str]) -> list[str]:
     """Return `editors` in the paper's order, others after them."""
     place = {name: number for number, name in enumerate(EDITORS)}
     return sorted(editors, key=lambda name: (place.get(name, len(place)), name))
+
+
+def metric(dimension: str, name: str) -> str:
+    """Return a measure's name in print, such as ``effectiveness EM``."""
+    return f"{dimension} {SHORT[name]}".strip()
 
 
 def dataset(name: str, task: str) -> str:

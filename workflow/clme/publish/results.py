@@ -1,17 +1,24 @@
 """The results folder, as tables, figures and the paper read it."""
 
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import ValidationError
 
 from clme.errors import UserError
 from clme.files import read_parquet
-from clme.publish import names
+from clme.publish import exhibits, names
 from clme.study.config import StudyConfig
-from clme.study.schema import EDITS, METRICS
+from clme.study.mixture import refuse_mixture
+from clme.study.schema import COMPARISONS, DISTANCES, EDITS, METRICS, SCORES, STRATA
+
+_MEASURED = ("error", "target", "edit_seconds", "peak_memory_mb")
+_SCORES = pa.schema([*SCORES, *(EDITS.field(name) for name in _MEASURED)])
 
 
 class Results:
@@ -19,10 +26,11 @@ class Results:
 
     Args:
         folder: such as ``results``; laid out as a run of the workflow leaves it.
+        published: folder with the paper's numbers as CSV files.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, published: Path) -> None:
+        self.folder, self.published = Path(folder), Path(published)
 
     @functools.cached_property
     def study(self) -> StudyConfig:
@@ -49,20 +57,78 @@ class Results:
         return read_parquet(self.folder / "metrics.parquet", schema=METRICS)
 
     @functools.cached_property
-    def edits(self) -> pd.DataFrame:
-        """The rows of all edit jobs, schema EDITS; only those of the study's own cells."""
-        study = self.study
-        paths = [
-            self.folder / "edits" / model / dataset / editor / f"fold{fold}.parquet"
-            for model in study.models
-            for dataset in study.datasets
-            for editor in study.editor_names
-            for fold in range(study.folds)
+    def scores(self) -> pd.DataFrame:
+        """All cases of all edit jobs, schema SCORES with the target and what was measured; without texts.
+
+        Raises:
+            UserError: a file is missing, or files of different studies are mixed.
+        """
+        paths = [self.folder / name for name in exhibits.inputs(self.study, "edits")]
+        for path in paths:
+            if not path.exists():
+                raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)")
+        refuse_mixture(paths)
+        return pd.concat([read_parquet(path, schema=_SCORES) for path in paths], ignore_index=True)
+
+    def edits(self, model: str, dataset: str, editor: str) -> pd.DataFrame:
+        """Return the rows of one editor on one dataset of one model, all folds; schema EDITS."""
+        folder = self.folder / "edits" / model / dataset / editor
+        folds = [
+            read_parquet(folder / f"fold{fold}.parquet", schema=EDITS) for fold in range(self.study.folds)
         ]
-        found = [path for path in paths if path.exists()]
-        if not found:
-            raise UserError(f"{self.folder / 'edits'}: holds no results of this study; run `snakemake`")
-        return pd.concat([read_parquet(path, schema=EDITS) for path in found], ignore_index=True)
+        return pd.concat(folds, ignore_index=True).sort_values("case_id", ignore_index=True)
+
+    @functools.cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Paired differences of editors, schema COMPARISONS."""
+        return read_parquet(self.folder / "comparisons.parquet", schema=COMPARISONS)
+
+    @functools.cached_property
+    def strata(self) -> pd.DataFrame:
+        """Metrics of parts of the cases, schema STRATA."""
+        return read_parquet(self.folder / "strata.parquet", schema=STRATA)
+
+    def distances(self, model: str, dataset: str) -> pd.DataFrame:
+        """Return the distances between keys of a dataset's cases, schema DISTANCES."""
+        return read_parquet(self.folder / "distances" / model / f"{dataset}.parquet", schema=DISTANCES)
+
+    def stages(self, dataset: str) -> dict[str, int]:
+        """Return how many pairs passed each stage of a dataset's construction."""
+        found: dict[str, int] = self._json(f"datasets/{dataset}/stages.json")
+        return found
+
+    def statistics(self, dataset: str) -> dict[str, Any]:
+        """Return a dataset's ``grades`` (None where nothing was graded) and ``lengths``."""
+        found: dict[str, Any] = self._json(f"datasets/{dataset}/statistics.json")
+        return found
+
+    def answers(self, dataset: str) -> dict[str, Any]:
+        """Return the length of what unedited models say to a dataset's neighbours."""
+        found: dict[str, Any] = self._json(f"datasets/{dataset}/answers.json")
+        return found
+
+    def published_csv(self, name: str) -> pd.DataFrame:
+        """Return one of the paper's tables, such as ``table4``.
+
+        Raises:
+            UserError: the file is missing.
+        """
+        path = self.published / f"{name}.csv"
+        try:
+            return pd.read_csv(path, keep_default_na=False)
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; give the folder by --published") from error
+
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{path}: no such file; run the rule that makes it (`snakemake {path}`)"
+            ) from error
+        except ValueError as error:
+            raise UserError(f"{path}: not JSON ({error}); delete it and rerun its rule") from error
 
     @property
     def models(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Tables as values, and their forms in LaTeX and HTML."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
@@ -45,6 +45,8 @@ class Table:
         notes: sentences below it.
         wide: whether it takes both columns of the page.
         texts: how many of the first columns hold text; the others hold numbers.
+        groups: what the sections are of, where rows of several are sorted together; else empty.
+        wrap: columns, from 0, whose texts are broken into lines, and their part of the width.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Table:
     notes: tuple[str, ...] = ()
     wide: bool = False
     texts: int = 1
+    wrap: Mapping[int, float] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
     @property
     def columns(self) -> int:
@@ -68,8 +72,19 @@ def number(value: float | None, digits: int = 2, *, bold: bool = False, note: st
     return Cell(f"{value:.{digits}f}", value, bold, note=note)
 
 
+def flat(table: Table) -> list[Row]:
+    """Return all rows as a table that can be sorted has them: with their group, without sections' titles."""
+    groups = table.groups or ("",) * len(table.sections)
+    return [
+        (Cell(group), *row) if table.groups else row
+        for group, section in zip(groups, table.sections, strict=True)
+        for row in section
+        if row[0].span == 1
+    ]
+
+
 def latex(table: Table) -> str:
-    """Return a table as a LaTeX float with caption and label; needs booktabs."""
+    """Return a table as a LaTeX float with caption and label; needs array, booktabs, graphicx."""
     templates = environment(
         variable_start_string="\\VAR{",
         variable_end_string="}",
@@ -79,7 +94,17 @@ def latex(table: Table) -> str:
         comment_end_string="}",
     )
     templates.filters |= {"tex": escape, "cells": _latex_row}
-    return templates.get_template("table.tex").render(table=table, rules=_rules(table))
+    return templates.get_template("table.tex").render(
+        table=table, rules=_rules(table), columns=_columns(table)
+    )
+
+
+def _columns(table: Table) -> str:
+    """Return the column specification."""
+    kinds = ["l"] * table.texts + ["r"] * (table.columns - table.texts)
+    for column, part in table.wrap.items():
+        kinds[column] = f">{{\\raggedright\\arraybackslash}}p{{{part}\\linewidth}}"
+    return "@{}" + "".join(kinds) + "@{}"
 
 
 def _latex_row(row: Row) -> str:
@@ -88,7 +113,8 @@ def _latex_row(row: Row) -> str:
     for cell in row:
         text = f"\\textbf{{{escape(cell.text)}}}" if cell.bold else escape(cell.text)
         if cell.span > 1:
-            text = f"\\multicolumn{{{cell.span}}}{{c}}{{{text}}}"
+            # Centred in a header, at the left as a section's title.
+            text = f"\\multicolumn{{{cell.span}}}{{{'c' if row[0] is not cell else '@{}l@{}'}}}{{{text}}}"
         found.append(text)
     return " & ".join(found)
 

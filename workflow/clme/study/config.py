@@ -54,6 +54,9 @@ class Model(Origin):
     """A language model that is edited."""
 
     label: str | None = Field(None, description="name in tables and figures; the key by default")
+    published: Literal["CodeLlama", "CodeQwen", "StableCode"] | None = Field(
+        None, description="which of the paper's models it is, whose published numbers it is compared with"
+    )
     editors: dict[str, dict[str, Any]] = Field(
         {},
         description="hyperparameters per editor that differ from the paper's; below `cnle` or `csne`, those"

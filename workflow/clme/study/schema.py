@@ -111,3 +111,18 @@ STRATA = pa.schema(
 )
 """Metrics of parts of a dataset's cases. A stratum holds the cases whose `factor` is from `least` to `most`;
 the strata of a factor are numbered upwards and of like size."""
+
+_NUMBERS = pa.list_(pa.float64())
+
+DISTANCES = pa.schema(
+    [
+        pa.field("case_id", pa.string(), nullable=False),
+        pa.field("fold", pa.int8(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("radius", "to_rephrase")),
+        *(pa.field(name, _NUMBERS, nullable=False) for name in ("to_neighbours", "x", "y")),
+    ]
+)
+"""One row per case and kind of key (last, mean or encoded): Euclidean distances of the request's key to the
+others', and all the case's keys in the plane of their first two principal components, in the order request,
+rephrase, neighbours."""

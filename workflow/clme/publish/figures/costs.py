@@ -28,7 +28,7 @@ def _draw(results: Results, column: str, label: str) -> Figure:
     models, datasets = results.models, results.datasets
     height = 0.45 + len(models) * (0.22 + 0.19 * max(len(editors), 1))
     figure, axes = style.panels(len(models), len(datasets), style.COLUMN, height)
-    measured = results.edits.dropna(subset=[column])
+    measured = results.scores.dropna(subset=[column])
     for row, model in enumerate(models):
         for place, dataset in enumerate(datasets):
             axis = axes[row][place]
