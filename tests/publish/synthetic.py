@@ -12,6 +12,7 @@ from clme.study import aggregate, compare, strata
 from clme.study.config import StudyConfig
 from clme.study.schema import DIMENSIONS, DISTANCES, EDITS
 
+PUBLISHED = Path(__file__).parents[2] / "paper/published"
 SHA = "0" * 64
 LEVELS = ("Very Irrelevant", "Irrelevant", "Neutral", "Relevant", "Very Relevant")
 WORDS = ("read", "the", "lines", "of", "a", "file", "into", "list", "and", "return", "sorted", "values")

@@ -3,13 +3,13 @@
 import pytest
 import synthetic
 
-from clme.publish import exhibits, proficiency, tables
+from clme.publish import drawing, proficiency, tables
 from clme.publish.results import Results
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return Results(synthetic.write(tmp_path_factory.mktemp("results")))
+    return Results(synthetic.write(tmp_path_factory.mktemp("results")), synthetic.PUBLISHED)
 
 
 def test_table_4_rows_are_editors_in_the_papers_order_and_show_the_missing(results):
@@ -64,7 +64,7 @@ def test_latex_escapes_and_covers_all_columns():
 
 
 def test_html_holds_every_cell_with_its_value(tmp_path, results):
-    exhibits.write_table("table_4", results, tmp_path)
+    drawing.write_table("table_4", results, tmp_path)
     page = (tmp_path / "table_4.html").read_text()
     table = proficiency.table_4(results)
     for row in table.sections[0]:

@@ -1,5 +1,6 @@
 # What rules need to know of the study's configuration.
 
+from clme.publish import exhibits
 from clme.study import needs
 from clme.study.settings import BaselineSettings, EditSettings
 
@@ -101,3 +102,8 @@ def encoders_of(wildcards):
         "representations": found[0]["representations"],
         "states": [files["state"] for files in found],
     }
+
+
+def drawn_from(exhibit):
+    """The results that a table or figure is drawn from."""
+    return [f"results/{path}" for path in exhibits.files(study, exhibit)]

@@ -2,8 +2,6 @@
 
 import shutil
 
-from clme.publish import exhibits
-
 STUDY = "results/study.json"
 # The paper's numbers, which every command of this stage may read.
 REFERENCES = expand(
@@ -31,11 +29,6 @@ PUBLISHED = [
 ]
 # Without LaTeX all but the paper is made.
 PAPER = ["results/paper.pdf"] if shutil.which("latexmk") else []
-
-
-def drawn_from(exhibit):
-    """The results that an exhibit is drawn from."""
-    return [f"results/{path}" for path in exhibits.files(study, exhibit)]
 
 
 rule record:

@@ -115,11 +115,9 @@ def _decreases(tables: Published) -> list[Check]:
 
 
 def _smallest_mean_decrease(tables: Published) -> list[Check]:
-    means = tables.decreases.loc["Avg."].drop("GRACE")
-    found = f"at least {means.min():.2f}"
-    return [
-        Check("IV-A", "all but GRACE lose more than 48% on average", "more than 48", found, means.min() > 48)
-    ]
+    least = min(float(tables.decreases[editor]["Avg."]) for editor in tables.editors if editor != "GRACE")
+    statement = "all but GRACE lose more than 48% on average"
+    return [Check("IV-A", statement, "more than 48", f"at least {least:.2f}", least > 48)]
 
 
 def _worse_in_generation(tables: Published) -> list[Check]:
