@@ -36,7 +36,8 @@ def find_neighbours(
             "pair_id": split.loc[chosen, "pair_id"].to_numpy(),
             "neighbour_ids": [list(other_ids[row]) for row in indices],
             "similarities": [list(row) for row in similarities],
-        }
+        },
+        dtype=object,  # of no rows, too
     )
 
 

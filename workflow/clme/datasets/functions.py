@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import io
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def functions(text: str, origin: str, split: str, docstring_in_code: bool) -> It
             module = ast.parse(text)
     except (SyntaxError, ValueError):
         return
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     for node in ast.walk(module):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -33,6 +34,11 @@ def functions(text: str, origin: str, split: str, docstring_in_code: bool) -> It
             continue
         code = _source(node, lines, docstring_in_code)
         yield Pair(code, inspect.cleandoc(docstring).strip(), f"{origin}:{node.lineno}", split)
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines as Python counts them; `str.splitlines` splits at form feeds and more, too."""
+    return list(io.StringIO(text, newline=None))
 
 
 def _wanted(node: ast.FunctionDef | ast.AsyncFunctionDef, docstring: str) -> bool:

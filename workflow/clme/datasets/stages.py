@@ -46,7 +46,7 @@ def keep_usable(pairs: pd.DataFrame, settings: DatasetSettings, count: Callable[
     """
     trimmed = pairs.assign(input=pairs["input"].str.strip(), target=pairs["target"].str.strip())
     code = trimmed["target"] if settings.task == "cnle" else trimmed["input"]
-    usable = (trimmed["input"] != "") & (trimmed["target"] != "") & code.map(_parses)
+    usable = (trimmed["input"] != "") & (trimmed["target"] != "") & code.map(_parses).astype(bool)
     kept = trimmed[usable]
     kept = kept[kept["input"].map(count) <= settings.max_input_tokens]
     if settings.max_target_tokens is not None:
