@@ -14,7 +14,7 @@ rule representations:
         "results/benchmarks/representations/{model}.{dataset}.{digest}.tsv"
     conda:
         "../../envs/model.yaml"
-    threads: workflow.cores
+    threads: study.compute.threads or workflow.cores
     params:
         settings=prepare_settings("representations"),
         folder=subpath(input.model, parent=True),
@@ -36,7 +36,7 @@ rule values:
         "results/benchmarks/values/{model}.{dataset}.fold{fold}.{digest}.tsv"
     conda:
         "../../envs/model.yaml"
-    threads: workflow.cores
+    threads: study.compute.threads or workflow.cores
     params:
         settings=prepare_settings("values"),
         folder=subpath(input.model, parent=True),
@@ -59,7 +59,7 @@ rule state:
         "results/benchmarks/state/{model}.{dataset}.{editor}.fold{fold}.{digest}.tsv"
     conda:
         "../../envs/model.yaml"
-    threads: workflow.cores
+    threads: study.compute.threads or workflow.cores
     params:
         settings=prepare_settings("state"),
         needs=lambda wildcards: needs_options(state_needs(wildcards)),
