@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clme.editors.base import Editor, EditorConfig, Failure, Request
 from clme.editors.losses import target_loss
+from clme.editors.rows import shrink
 from clme.edits import Dense, Edit
 from clme.models.decoder import Decoder, Site, padded
 
@@ -105,7 +106,7 @@ class _Optimisation:
                 weights.clamp_(original - bound, original + bound)
             if len(staying) < len(active):
                 active = [active[place] for place in staying]
-                weights, optimizer = _shrink(weights, optimizer, staying)
+                weights, optimizer = shrink(weights, optimizer, staying)
         return [results[number] for number in range(len(self._requests))]
 
     def _losses(self, weights: Tensor, active: list[int]) -> Tensor:
@@ -123,18 +124,3 @@ class _Optimisation:
         requests = [self._requests[number] for number in active]
         starts = [len(request.prompt) - 1 for request in requests]
         return target_loss(self._decoder, hidden, starts, [request.target for request in requests])
-
-
-def _shrink(
-    weights: Tensor, optimizer: torch.optim.Adam, staying: list[int]
-) -> tuple[Tensor, torch.optim.Adam]:
-    """Keep the rows that go on, with Adam's moments."""
-    state = optimizer.state[weights]
-    kept = weights.detach()[staying].requires_grad_(True)
-    shrunk = torch.optim.Adam([kept], lr=optimizer.param_groups[0]["lr"])
-    shrunk.state[kept] = {
-        "step": state["step"],
-        "exp_avg": state["exp_avg"][staying],
-        "exp_avg_sq": state["exp_avg_sq"][staying],
-    }
-    return kept, shrunk
