@@ -10,7 +10,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """The repository `owner/tiny`.
+    """The repository `owner/tiny`, as a model and as a dataset.
 
     Attributes:
         files: content by name.
@@ -58,10 +58,10 @@ class Hub:
                 hub.requests[kind] += 1
                 if hub.failures[kind]:
                     self.send(hub.failures[kind].pop(0), b"busy")
-                elif place.startswith("/api/models/owner/tiny"):
+                elif place.startswith(("/api/models/owner/tiny", "/api/datasets/owner/tiny")):
                     self.info(place)
-                elif place.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
-                    self.file(place.rsplit("/", 1)[1])
+                elif f"/owner/tiny/resolve/{COMMIT}/" in place:
+                    self.file(place.split(f"/{COMMIT}/")[1])
                 else:
                     self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
 

@@ -6,15 +6,18 @@ import numpy as np
 import pandas as pd
 
 from clme.datasets.schema import CASES
+from clme.datasets.texts import TEXTS as TEXT_COLUMNS
 from clme.files import write_parquet
 from clme.models.text import Tokenizer
 from clme.study import prepare
 from clme.study.cases import encode, read_cases
 from clme.study.needs import KINDS
-from clme.study.settings import Compute, PrepareSettings, Selection, Training
+from clme.study.settings import Compute, MomentsSettings, PrepareSettings, Selection, Training
 
 TEXT = """sort the list of names by length and print each one where it ends with a dot then open file read
 lines into dict count them return total or raise error if path missing join key value pairs"""
+TEXTS = [" ".join(np.random.default_rng(number).choice(TEXT.split(), 12)) for number in range(60)]
+MOMENTS = MomentsSettings(corpus="packages", samples=len(TEXTS), max_tokens=32)
 
 
 def write_cases(path: Path, count: int = 12, folds: int = 2, neighbours: int = 2, seed: int = 0) -> Path:
@@ -47,9 +50,10 @@ def write_cases(path: Path, count: int = 12, folds: int = 2, neighbours: int = 2
 def settings(editor, need, *, fold=0, compute=None, evaluation=None, training=None):
     """Settings of the job that makes what an editor needs."""
     scope = KINDS[need.kind].scope
+    study = MOMENTS.model_dump() if need.kind == "moments" else {}
     return PrepareSettings(
         model="tiny",
-        need=dict(need.settings),
+        need={**need.settings, **study},
         dataset=None if scope == "model" else "words",
         fold=fold if scope in ("fold", "editor") else None,
         editor=editor.name if scope == "editor" else None,
@@ -62,6 +66,8 @@ def settings(editor, need, *, fold=0, compute=None, evaluation=None, training=No
 def make(editor, model: Path, cases: Path, folder: Path, *, fold: int = 0, **options) -> dict[str, Path]:
     """Make all that an editor needs, the state last; returns the files by kind."""
     files: dict[str, Path] = {}
+    texts = folder / "texts.parquet"
+    write_parquet(texts, pd.DataFrame({"text": TEXTS}), schema=TEXT_COLUMNS, metadata={})
     for need in sorted(editor.needs(), key=lambda need: KINDS[need.kind].scope == "editor"):
         scope = KINDS[need.kind].scope
         shared = {kind: path for kind, path in files.items() if KINDS[kind].scope in ("model", "dataset")}
@@ -70,7 +76,7 @@ def make(editor, model: Path, cases: Path, folder: Path, *, fold: int = 0, **opt
             need.kind,
             model,
             None if scope == "model" else cases,
-            shared if scope == "editor" else {},
+            {"texts": texts} if need.kind == "moments" else shared if scope == "editor" else {},
             settings(editor, need, fold=fold, **options),
             folder / "journals",
             files[need.kind],

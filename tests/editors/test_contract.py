@@ -15,6 +15,9 @@ from clme.models.decoder import Decoder, padded
 ENCODER = {"layer": 3, "epochs": 3, "encoder_learning_rate": 1e-3}
 TINY = {
     "ft_l": {"layer": 3, "norm_constraint": 0.05, "learning_rate": 0.01},
+    "rome": {"layer": 2},
+    "memit": {"layers": [0, 1], "mom2_update_weight": 0.1},
+    "pmet": {"layers": [0, 1], "mom2_update_weight": 0.1},
     "malmen": {
         "layers": [3, 4, 5],
         "width": 64,

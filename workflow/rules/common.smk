@@ -107,3 +107,17 @@ def encoders_of(wildcards):
 def drawn_from(exhibit):
     """The results that a table or figure is drawn from."""
     return [f"results/{path}" for path in exhibits.files(study, exhibit)]
+
+
+def corpus_of_texts(wildcards):
+    """The packages that second moments are taken over; other corpora are no files of the workflow."""
+    return "results/corpora/pypi" if study.moments.corpus == "packages" else []
+
+
+def texts_of_moments(wildcards):
+    """The texts that second moments are taken over, unless they are there already."""
+    return (
+        []
+        if study.moments.corpus.startswith("npz:")
+        else "results/texts/moments.parquet"
+    )

@@ -2,6 +2,73 @@
 # that editors with equal needs share them. `clme.study.needs` says how a kind is added.
 
 
+rule contexts:
+    input:
+        "results/models/{model}/manifest.json",
+    output:
+        needs.KINDS["contexts"].pattern,
+    log:
+        "results/logs/contexts/{model}.{digest}.log",
+    benchmark:
+        "results/benchmarks/contexts/{model}.{digest}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    params:
+        settings=prepare_settings("contexts"),
+        folder=subpath(input[0], parent=True),
+        journals="results/journals/contexts/{model}",
+    shell:
+        "clme prepare contexts {params.folder} --settings {params.settings:q}"
+        " --journals {params.journals} --output {output} 2>&1 | tee {log}"
+
+
+rule texts:
+    input:
+        corpus_of_texts,
+    output:
+        "results/texts/moments.parquet",
+    log:
+        "results/logs/texts/moments.log",
+    benchmark:
+        "results/benchmarks/texts/moments.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        corpus=study.moments.corpus,
+        samples=study.moments.samples,
+        seed=study.seed,
+        folder=lambda wildcards, input: input[0] if input else "results/corpora/texts",
+        lock=SOURCE / "workflow/locks/hub.json",
+    shell:
+        "clme texts --corpus {params.corpus:q} --folder {params.folder} --lock {params.lock}"
+        " --samples {params.samples} --seed {params.seed} --output {output} 2>&1 | tee {log}"
+
+
+rule moments:
+    input:
+        model="results/models/{model}/manifest.json",
+        texts=texts_of_moments,
+    output:
+        needs.KINDS["moments"].pattern,
+    log:
+        "results/logs/moments/{model}.{digest}.log",
+    benchmark:
+        "results/benchmarks/moments/{model}.{digest}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: workflow.cores
+    params:
+        settings=prepare_settings("moments"),
+        texts=lambda wildcards, input: (
+            f"--needs texts={input.texts}" if input.texts else ""
+        ),
+        folder=subpath(input.model, parent=True),
+        journals="results/journals/moments/{model}",
+    shell:
+        "clme prepare moments {params.folder} {params.texts} --settings {params.settings:q}"
+        " --journals {params.journals} --output {output} 2>&1 | tee {log}"
+
+
 rule representations:
     input:
         model="results/models/{model}/manifest.json",

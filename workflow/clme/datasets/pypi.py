@@ -89,10 +89,11 @@ class Packages(Source):
         for wheel in LIBRARIES:
             split = "test" if wheel.package in TEST_PACKAGES else "train"
             for name, text in files(folder, wheel, ".py"):
-                if not _is_test(name):
+                if not is_test(name):
                     origin = f"{wheel.requirement}:{name}"
                     yield from functions.functions(text, origin, split, settings.docstring_in_code)
 
 
-def _is_test(name: str) -> bool:
+def is_test(name: str) -> bool:
+    """Whether a file's name is that of a test."""
     return re.search(r"(^|/)(tests?/|test_|conftest)", name) is not None

@@ -29,11 +29,15 @@ class Request:
         case_id: names the case; random numbers belong to it.
         prompt: token ids, at least one.
         target: token ids, at least one.
+        prompt_in_text: the prompt's token ids where it follows other text and a space; None: the same.
+        subject: how many tokens at the prompt's end hold its last word, at least one.
     """
 
     case_id: str
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    prompt_in_text: tuple[int, ...] | None = None
+    subject: int = 1
 
 
 @dataclass(frozen=True)

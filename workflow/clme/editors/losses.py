@@ -31,7 +31,7 @@ def target_loss(
 def target_loss_and_hits(
     decoder: Decoder, hidden: Tensor, starts: Sequence[int], targets: Sequence[tuple[int, ...]]
 ) -> tuple[Tensor, Tensor]:
-    """Return what `target_loss` does, and for each row whether its target is the arg-max throughout: [rows]."""
+    """Return what `target_loss` does, and whether each row's target is the arg-max throughout: [rows]."""
     lengths = [len(target) for target in targets]
     rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
     places = torch.cat([torch.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
@@ -51,7 +51,7 @@ class _TokenLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, wanted: Tensor, decoder: Decoder) -> tuple[Tensor, Tensor]:
-        """Return the loss [n] of each hidden state [n, d] that predicts a token [n], and whether it is a hit."""
+        """Return the loss [n] of hidden states [n, d] that predict tokens [n], and whether each is a hit."""
         losses, hits, gradients = [], [], []
         for part, tokens in zip(hidden.split(_HEAD_POSITIONS), wanted.split(_HEAD_POSITIONS), strict=True):
             with torch.set_grad_enabled(ctx.needs_input_grad[0]):

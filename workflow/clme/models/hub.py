@@ -1,4 +1,4 @@
-"""Models from the hub: revision and checksums are resolved at the first download, and verified ever after."""
+"""Files from the hub: revision and checksums are resolved at the first download, and verified ever after."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -51,17 +51,67 @@ def fetch(source: str, lock: Path, folder: Path) -> str:
     Raises:
         UserError: the repository can't be had, holds no safetensors, or a file is not as in the lock.
     """
+    return _fetch(source, "model", source, _wanted, lock, folder)
+
+
+def fetch_parquet(source: str, lock: Path, folder: Path) -> str:
+    """Download the Parquet files of a dataset or of a folder in it; never its code.
+
+    Args:
+        source: ``owner/name`` or ``owner/name/folder``, with or without ``@revision``.
+        lock: as for `fetch`; the entry is named ``datasets/`` and the source.
+        folder: where the files go, in folders as in the repository; what is there of an interrupted
+            download is used.
+
+    Returns:
+        The commit that the files are from.
+
+    Raises:
+        UserError: the repository can't be had, holds no such files, or a file is not as in the lock.
+    """
+    path, at, revision = source.partition("@")
+    owner, name, *inner = path.split("/")
+    prefix = "".join(f"{part}/" for part in inner)
+
+    def wanted(_: str, names: Iterable[str]) -> list[str]:
+        found = sorted(file for file in names if file.startswith(prefix) and file.endswith(".parquet"))
+        if not found:
+            raise UserError(f"hub:{source}: holds no Parquet files in {prefix or 'any folder'}")
+        return found
+
+    return _fetch(f"datasets/{source}", "dataset", f"{owner}/{name}{at}{revision}", wanted, lock, folder)
+
+
+def _fetch(
+    entry: str,
+    kind: str,
+    source: str,
+    choose: Callable[[str, Iterable[str]], list[str]],
+    lock: Path,
+    folder: Path,
+) -> str:
+    """Download files of a repository.
+
+    Args:
+        entry: name of the lock's entry.
+        kind: ``model`` or ``dataset``.
+        source: ``owner/name`` or ``owner/name@revision``.
+        choose: returns the wanted ones of the names of a repository's files.
+        lock: the lock file.
+        folder: where the files go.
+    """
     repository, _, revision = source.partition("@")
-    known = read_lock(lock).get(source)
+    known = read_lock(lock).get(entry)
     try:
         if known is None:
-            commit, told = _ask(repository, revision)
+            commit, told = _ask(repository, kind, revision)
         else:
             commit, told = known["revision"], known["files"]
-        wanted = _wanted(source, told)
+        wanted = choose(source, told)
+        download = partial(hf_hub_download, repository, repo_type=kind, revision=commit, local_dir=folder)
         with Progress(f"hub:{source}", len(wanted), "file") as progress:
             for name in wanted:
-                _patiently(partial(hf_hub_download, repository, name, revision=commit, local_dir=folder))
+                _patiently(partial(download, filename=name))
                 progress.advance()
     except RetryError as error:
         last = error.last_attempt.exception() or error
@@ -72,13 +122,14 @@ def fetch(source: str, lock: Path, folder: Path) -> str:
     files = {name: sha256_file(folder / name) for name in wanted}
     _compare(source, folder, files, told)
     if known is None:
-        _record(lock, source, {"revision": commit, "files": files})
+        _record(lock, entry, {"revision": commit, "files": files})
     return commit
 
 
-def _ask(repository: str, revision: str) -> tuple[str, dict[str, str | None]]:
+def _ask(repository: str, kind: str, revision: str) -> tuple[str, dict[str, str | None]]:
     """Return the commit of a revision and its files; the hub tells the sha256 of large ones."""
-    info = _patiently(lambda: HfApi().model_info(repository, revision=revision or None, files_metadata=True))
+    ask: Callable[..., Any] = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+    info = _patiently(lambda: ask(repository, revision=revision or None, files_metadata=True))
     told = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
     return str(info.sha), told
 

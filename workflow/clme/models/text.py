@@ -11,10 +11,19 @@ from clme.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class EncodedRequest:
-    """A prompt and its target as token ids; one after the other they are the whole text's ids."""
+    """A prompt and its target as token ids; one after the other they are the whole text's ids.
+
+    Attributes:
+        prompt: at least one.
+        target: at least one.
+        prompt_in_text: the prompt's ids where it follows other text and a space.
+        last_word: how many of the prompt's last tokens hold its last word (what follows the last space).
+    """
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    prompt_in_text: tuple[int, ...]
+    last_word: int
 
 
 class Tokenizer:
@@ -72,7 +81,15 @@ class Tokenizer:
                 f"the tokenizer merges the end of the prompt ({prompt[-12:]!r}) with the start of the target"
                 f" ({target[:12]!r}); leave the case out"
             )
-        return EncodedRequest(ids[:border], ids[border:])
+        word = prompt.rfind(" ") + 1
+        last_word = sum(start < len(prompt) and end > word for start, end in whole.offset_mapping)
+        return EncodedRequest(ids[:border], ids[border:], self._in_text(prompt), last_word)
+
+    def _in_text(self, prompt: str) -> tuple[int, ...]:
+        """Return the ids of a prompt that follows a full stop and a space."""
+        found = self._fast(f". {prompt}", add_special_tokens=False, return_offsets_mapping=True)
+        stops = sum(end <= 1 for _, end in found.offset_mapping)
+        return tuple(found.input_ids[stops:])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids` without special tokens."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from clme.datasets.settings import DatasetSettings
 from clme.editors import registry
 from clme.errors import UserError
-from clme.study.settings import Compute, Selection, Task, Training
+from clme.study.settings import Compute, MomentsSettings, Selection, Task, Training
 from clme.study.tuning import trials
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -89,6 +89,7 @@ class StudyConfig(_Section):
     compute: Compute = Compute()
     evaluation: Selection = Selection()
     training: Training = Training()
+    moments: MomentsSettings = MomentsSettings()
     editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
     variants: dict[Name, Variant] = Field({}, description="editors with other hyperparameters, by name")
     encoders: dict[Name, EncoderOrigin] = Field(description="embedding and masked models by name")
@@ -169,6 +170,7 @@ def _fields_at(path: tuple[Any, ...]) -> list[str]:
         "compute": Compute,
         "evaluation": Selection,
         "training": Training,
+        "moments": MomentsSettings,
         "encoders": EncoderOrigin,
         "datasets": DatasetSettings,
         "models": Model,

@@ -11,7 +11,7 @@ from clme.evaluation.protocol import PROTOCOLS, Protocol
 from clme.files import sha256_file
 from clme.models.decoder import Decoder
 from clme.models.manifest import manifest_sha256
-from clme.models.text import Tokenizer
+from clme.models.text import EncodedRequest, Tokenizer
 from clme.progress import Progress
 from clme.provenance import processor, source_hash, versions
 from clme.study.cases import EncodedCase, encode, read_cases, select
@@ -91,13 +91,16 @@ def file_metadata(identity: Mapping[str, Any], decoder: Decoder) -> dict[str, st
 
 def request_of(case: EncodedCase) -> Request:
     """Return what a case asks an editor to teach."""
-    return Request(case.case.case_id, case.request.prompt, case.request.target)
+    return _request(case.case.case_id, case.request)
+
+
+def _request(case_id: str, encoded: EncodedRequest) -> Request:
+    return Request(case_id, encoded.prompt, encoded.target, encoded.prompt_in_text, encoded.last_word)
 
 
 def training_case(case: EncodedCase) -> TrainingCase:
     """Return a case as editors train on it."""
-    rephrase = Request(case.case.case_id, case.rephrase.prompt, case.rephrase.target)
-    return TrainingCase(request_of(case), rephrase, case.neighbours)
+    return TrainingCase(request_of(case), _request(case.case.case_id, case.rephrase), case.neighbours)
 
 
 def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> list[list[EncodedCase]]:

@@ -9,7 +9,7 @@ that returns the file's tensors and, beyond what every such file records, its me
 `clme prepare KIND` calls it, with `job.settings.need` being the settings of the editor's need.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from clme.editors import registry
@@ -37,11 +37,14 @@ class Kind:
         folder: where its files are, below ``results``.
         scope: what a file belongs to: a model, a dataset, a fold of it, or an editor on a fold.
         module: has the function that makes it.
+        section: the part of the study's configuration that belongs to the settings of such a need, which
+            an editor doesn't know; None for kinds of which the editor says all.
     """
 
     folder: str
     scope: Scope
     module: str
+    section: str | None = None
 
     @property
     def pattern(self) -> str:
@@ -50,6 +53,8 @@ class Kind:
 
 
 KINDS = {
+    "contexts": Kind("contexts", "model", "clme.study.contexts"),
+    "moments": Kind("moments", "model", "clme.study.moments", section="moments"),
     "representations": Kind("representations", "dataset", "clme.study.representations"),
     "values": Kind("values", "fold", "clme.study.values"),
     "state": Kind("states", "editor", "clme.study.states"),
@@ -68,7 +73,15 @@ def of(study: StudyConfig, model: str, dataset: str, editor: str) -> "tuple[Need
         if error.name == "torch":
             return ()
         raise
-    return configured.needs()
+    return tuple(_completed(study, need) for need in configured.needs())
+
+
+def _completed(study: StudyConfig, need: "Need") -> "Need":
+    """Add what the study's configuration says of needs of this kind."""
+    section = KINDS[need.kind].section
+    if section is None:
+        return need
+    return replace(need, settings={**need.settings, **getattr(study, section).model_dump()})
 
 
 def paths(

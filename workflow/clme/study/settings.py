@@ -46,6 +46,34 @@ class Training(_Settings):
     cases: int | None = Field(None, ge=1, description="how many, in the dataset's seeded order; null: all")
 
 
+NPZ = "npz:"
+_CORPUS = r"^(packages|hub:[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?|path:.+|npz:.+)$"
+
+
+class MomentsSettings(_Settings):
+    """The texts over which second moments are taken: MEMIT, PMET, and ROME with `mom2_adjustment`.
+
+    The defaults are those of the released code, but for the edition of Wikipedia: of the editions on the hub,
+    the one that EasyEdit uses.
+    """
+
+    corpus: str = Field(
+        "hub:wikimedia/wikipedia/20231101.en",
+        pattern=_CORPUS,
+        description="hub:OWNER/NAME[/FOLDER][@REVISION] or path:FOLDER (Parquet files with a column `text`),"
+        " packages (source code of pinned packages that no targeted pair is from), or npz:FOLDER (second"
+        " moments as ROME, MEMIT and EasyEdit store them; {model} stands for the model's name)",
+    )
+    samples: int = Field(100_000, ge=1, description="texts of the corpus, chosen at random (mom2_n_samples)")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="fast mode: the part of these texts that is used; tables say so"
+    )
+    max_tokens: int = Field(4096, ge=1, description="longer texts are cut (released code: batch_tokens)")
+    precision: Literal["float32", "float64"] = Field(
+        "float32", description="of products and sums (mom2_dtype)"
+    )
+
+
 Task = Literal["cnle", "csne"]
 
 
