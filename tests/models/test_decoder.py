@@ -205,7 +205,7 @@ def test_edits_survive_saving(decoder, tmp_path):
 
 def test_a_file_without_edit_is_refused(tmp_path, decoder):
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"x\.safetensors.*no edit"):
+    with pytest.raises(UserError, match=r"x\.safetensors.*not a readable"):
         Edit.load(tmp_path / "x.safetensors", decoder.device)
 
 

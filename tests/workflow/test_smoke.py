@@ -2,10 +2,6 @@
 
 import json
 import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,33 +11,9 @@ import tiny
 from clme.editors import registry
 from clme.files import read_parquet
 from clme.study.schema import EDITS, METRICS
+from workflows import PRESETS, planned, snakemake
 
-ROOT = Path(__file__).parents[2]
-PRESETS = ROOT / "workflow/presets"
 SMOKE = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
-
-
-def snakemake(folder, *arguments, preset="smoke", **environment):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    command += ["--configfile", PRESETS / f"{preset}.yaml", "--nocolor", *arguments]
-    bin_first = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        list(map(str, command)),
-        env={**os.environ, "PATH": bin_first, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-def planned(said):
-    """The rules of a dry run with their numbers of jobs."""
-    table = re.search(r"^Job stats:\n.*?\n-.*?\n(.*?)\n\n", said, re.S | re.M)
-    if table is None:
-        return {}
-    jobs = dict(line.split() for line in table[1].splitlines())
-    return {rule: int(count) for rule, count in jobs.items() if rule not in ("total", "all")}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +36,7 @@ def test_each_case_is_there_once_for_each_model_and_editor(cases):
     assert not cases.duplicated([*keys, "case_id"]).any()
     counts = cases.groupby(keys).size()
     assert set(counts) == {SMOKE["evaluation"]["cases"]}
-    assert len(counts) == len(SMOKE["models"]) * len(SMOKE["datasets"]) * len(registry.names())
+    assert len(counts) == len(SMOKE["models"]) * len(SMOKE["datasets"]) * len(SMOKE["editors"])
     assert set(cases["fold"]) == {0, 1}
 
 
@@ -92,7 +64,7 @@ def test_time_and_memory_are_measured_for_the_first_cases(cases):
 def test_metrics_are_complete(study):
     metrics = read_parquet(study / "results/metrics.parquet", schema=METRICS)
     cells = metrics.groupby(["model", "dataset", "editor"]).size()
-    assert len(cells) == len(SMOKE["models"]) * len(SMOKE["datasets"]) * len(registry.names())
+    assert len(cells) == len(SMOKE["models"]) * len(SMOKE["datasets"]) * len(SMOKE["editors"])
     assert (metrics["low"] <= metrics["value"]).all()
     assert (metrics["value"] <= metrics["high"]).all()
 
