@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extra
 APT := apt-get install --no-install-recommends --yes
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
-SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) --cores $(CORES)
+SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) --cores $(CORES) --rerun-incomplete
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -71,6 +71,10 @@ paper: $(READY)  ## typeset the paper of the study (needs LaTeX)
 tuning: PRESET = tune
 tuning: $(READY)  ## search the embedded model's hyperparameters: results/tuning.md
 	@$(SNAKEMAKE) results/tuning.md
+
+.PHONY: unlock
+unlock: $(READY)  ## let a run go on after one that was killed (no other may be running here)
+	@$(SNAKEMAKE) --unlock
 
 .PHONY: clean
 clean:  ## delete all results and the virtual environment
