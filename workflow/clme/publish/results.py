@@ -14,7 +14,7 @@ from clme.errors import UserError
 from clme.files import read_parquet
 from clme.publish import exhibits, names
 from clme.study.config import StudyConfig
-from clme.study.mixture import refuse_mixture
+from clme.study.mixture import read_together
 from clme.study.schema import COMPARISONS, DISTANCES, EDITS, METRICS, SCORES, STRATA
 
 _MEASURED = ("error", "target", "edit_seconds", "peak_memory_mb")
@@ -67,8 +67,7 @@ class Results:
         for path in paths:
             if not path.exists():
                 raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)")
-        refuse_mixture(paths)
-        return pd.concat([read_parquet(path, schema=_SCORES) for path in paths], ignore_index=True)
+        return read_together(paths, _SCORES)
 
     def edits(self, model: str, dataset: str, editor: str) -> pd.DataFrame:
         """Return the rows of one editor on one dataset of one model, all folds; schema EDITS."""

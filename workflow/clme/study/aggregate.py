@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from clme.errors import UserError
-from clme.files import read_metadata, read_parquet, write_parquet
+from clme.files import read_metadata, write_parquet
 from clme.randomness import generator
-from clme.study.mixture import refuse_mixture
+from clme.study.mixture import KEYS, read_together
 from clme.study.schema import MEASURES, METRICS, PAPER_UNIT, SCORES
 from clme.study.statistics import interval, resampled_means
-
-KEYS = ["model", "dataset", "editor"]
 
 
 def run(paths: Sequence[Path], seed: int, output: Path) -> None:
@@ -26,14 +23,7 @@ def run(paths: Sequence[Path], seed: int, output: Path) -> None:
     Raises:
         UserError: files of different studies are mixed, or a case is there twice.
     """
-    refuse_mixture(paths)
-    frame = pd.concat([read_parquet(path, schema=SCORES) for path in paths], ignore_index=True)
-    twice = frame[frame.duplicated([*KEYS, "case_id"])]
-    if len(twice):
-        row = twice.iloc[0]
-        raise UserError(
-            f"case {row.case_id} of {row.model}/{row.dataset}/{row.editor} is in two of the files"
-        )
+    frame = read_together(paths, SCORES)
     protocol = read_metadata(paths[0])["protocol"]
     rows = []
     for key, cell in frame.groupby(KEYS, sort=False):

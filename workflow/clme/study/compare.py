@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from clme.errors import UserError
-from clme.files import read_metadata, read_parquet, write_parquet
+from clme.files import read_metadata, write_parquet
 from clme.randomness import generator
-from clme.study.mixture import refuse_mixture
+from clme.study.mixture import read_together
 from clme.study.schema import COMPARISONS, MEASURES, PAPER_UNIT, SCORES, SHOWN
 from clme.study.statistics import holm, interval, paired_test, resampled_means
 
@@ -34,8 +34,7 @@ def run(paths: Sequence[Path], seed: int, output: Path) -> None:
     Raises:
         UserError: files of different studies are mixed.
     """
-    refuse_mixture(paths)
-    frame = pd.concat([read_parquet(path, schema=SCORES) for path in paths], ignore_index=True)
+    frame = read_together(paths, SCORES)
     protocol = read_metadata(paths[0])["protocol"]
     measured = [column for column in SHOWN if frame[column].notna().all()]
     rows = [

@@ -1,11 +1,37 @@
-"""Refuses to put together what different studies have made."""
+"""Puts result files of edit jobs together, and refuses what different studies have made."""
 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+
 from clme.errors import UserError
-from clme.files import read_metadata
+from clme.files import read_metadata, read_parquet
+
+KEYS = ["model", "dataset", "editor"]
+
+
+def read_together(paths: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
+    """Read result files of edit jobs of one study as one table.
+
+    Args:
+        paths: files of `results/edits`.
+        schema: the wanted columns, `KEYS` and ``case_id`` among them.
+
+    Raises:
+        UserError: files of different studies are mixed, or a case is there twice.
+    """
+    refuse_mixture(paths)
+    frame = pd.concat([read_parquet(path, schema=schema) for path in paths], ignore_index=True)
+    twice = frame[frame.duplicated([*KEYS, "case_id"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise UserError(
+            f"case {row.case_id} of {row.model}/{row.dataset}/{row.editor} is in two of the files"
+        )
+    return frame
 
 
 def refuse_mixture(paths: Sequence[Path]) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from clme.datasets.schema import CASES
 from clme.files import read_metadata, read_parquet, write_parquet
 from clme.randomness import generator
-from clme.study.mixture import refuse_mixture
+from clme.study.mixture import read_together
 from clme.study.schema import EDITS, MEASURES, PAPER_UNIT, SCORES, SHOWN, STRATA
 from clme.study.statistics import interval, resampled_means
 
@@ -37,8 +37,7 @@ def run(edits: Sequence[Path], cases: Mapping[str, Path], seed: int, output: Pat
     Raises:
         UserError: files of different studies are mixed.
     """
-    refuse_mixture(edits)
-    frame = pd.concat([read_parquet(path, schema=_ROWS) for path in edits], ignore_index=True)
+    frame = read_together(edits, _ROWS)
     near = {name: read_parquet(path, schema=_NEAR) for name, path in cases.items()}
     rows = [
         row
