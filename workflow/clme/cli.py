@@ -30,6 +30,8 @@ COMMANDS = {
     "numbers": ("clme.commands.publish", "numbers"),
     "paper": ("clme.commands.publish", "paper"),
     "report": ("clme.commands.publish", "report"),
+    "archive": ("clme.commands.publish", "archive"),
+    "unpack": ("clme.commands.publish", "unpack"),
     "timings": ("clme.commands.publish", "timings"),
     "schema": ("clme.commands.config", "schema"),
 }

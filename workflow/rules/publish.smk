@@ -185,6 +185,30 @@ rule report:
         "clme report {params.printed} --output {output} 2>&1 | tee {log}"
 
 
+rule archive:
+    input:
+        STUDY,
+        EDITS,
+        REFERENCES,
+        expand("results/datasets/{dataset}/cases.parquet", dataset=study.datasets),
+        [path for exhibit in TABLES.values() for path in drawn_from(exhibit)],
+        [path for exhibit in FIGURES.values() for path in drawn_from(exhibit)],
+        "results/published.parquet",
+        "results/numbers.json",
+    output:
+        "results/archive.zip",
+    log:
+        "results/logs/archive.log",
+    benchmark:
+        "results/benchmarks/archive.tsv"
+    conda:
+        "../../envs/publish.yaml"
+    params:
+        printed=PRINTED,
+    shell:
+        "clme archive {params.printed} --output {output} 2>&1 | tee {log}"
+
+
 # Last: reads the benchmark files of all other rules.
 rule timings:
     input:

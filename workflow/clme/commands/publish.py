@@ -135,6 +135,26 @@ def report(results: "Results", output: Path) -> None:
 
 
 @click.command()
+@_results
+@click.option("--output", type=FILE, required=True, help="Zip file to be written.")
+def archive(results: "Results", output: Path) -> None:
+    """Pack all that tables and figures are made from, with checksums and an RO-Crate."""
+    from clme.publish.archive import pack
+
+    click.echo(f"{output}: {len(pack(results, output))} files of results")
+
+
+@click.command()
+@click.argument("archive", type=FILE)
+@click.option("--output", type=FOLDER, default=Path("results"), show_default=True)
+def unpack(archive: Path, output: Path) -> None:
+    """Unpack an ARCHIVE of results, each file checked; then `clme exhibits` makes its tables and figures."""
+    from clme.publish.archive import unpack as extract
+
+    click.echo(f"{output}: {len(extract(archive, output))} files, as in the checksums")
+
+
+@click.command()
 @click.argument("benchmarks", type=FOLDER, default=Path("results/benchmarks"))
 @click.option("--output", type=FILE, help="Parquet file to be written.")
 def timings(benchmarks: Path, output: Path | None) -> None:
