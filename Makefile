@@ -3,9 +3,11 @@
 PYTHON ?= python3
 CORES ?= all
 PRESET ?=
+ARCHIVE ?=
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
+LIGHT := $(VENV)/.light
 LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extra
 APT := apt-get install --no-install-recommends --yes
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
@@ -27,14 +29,26 @@ help:  ## list the targets
 
 # Virtual environment ---------------------------------------------------------------------------
 
-$(READY): requirements.lock pyproject.toml
+define make-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "Python can't make virtual environments: apt-get install python3-venv"; exit 1; }
+endef
+
+$(READY): requirements.lock pyproject.toml
+	$(make-venv)
 	@echo "Installing the packages of requirements.lock into $(VENV); this takes some minutes ..."
 	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Enough for figures and tables: without torch and all else that a study is run with.
+$(LIGHT): requirements.lock pyproject.toml
+	$(make-venv)
+	@echo "Installing what draws figures into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --constraint requirements.lock setuptools
+	@$(BIN)/python -m pip install --quiet --constraint requirements.lock --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: install
@@ -66,6 +80,15 @@ have-latex:
 paper: $(READY)  ## typeset the paper of the study (needs LaTeX)
 	@command -v latexmk >/dev/null || { echo "latexmk is missing:  $(APT) $(LATEX)" >&2; exit 1; }
 	@$(SNAKEMAKE) results/paper.pdf
+
+.PHONY: archive
+archive: $(READY)  ## pack the results that figures and tables are made from: results/archive.zip
+	@$(SNAKEMAKE) results/archive.zip
+
+.PHONY: figures
+figures: $(if $(wildcard $(READY)),$(READY),$(LIGHT))  ## draw all figures and tables from results: make figures ARCHIVE=FILE
+	@$(if $(ARCHIVE),clme unpack '$(ARCHIVE)' --output results)
+	@clme exhibits
 
 .PHONY: tuning
 tuning: PRESET = tune

@@ -1,6 +1,7 @@
 """The conda environments of the steps pin what the lock pins."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,13 @@ def test_pins_are_those_of_the_lock(path):
     found = pins(listed)
     assert len(found) == len(listed), "every package is pinned"
     assert {name: LOCK.get(name) for name in found} == found
+
+
+def test_what_draws_figures_is_the_publishing_environment():
+    """`make figures` installs the project's plain dependencies, a workflow with conda this environment."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    parts = yaml.safe_load((ROOT / "envs/publish.yaml").read_text(encoding="utf-8"))["dependencies"]
+    (listed,) = [part["pip"] for part in parts if isinstance(part, dict)]
+    plain = {re.sub(r"[-_.]+", "-", name).lower() for name in project["dependencies"]}
+    assert plain == set(pins(listed))
+    assert not {"torch", "transformers", "snakemake"} & plain

@@ -100,6 +100,15 @@ def test_paths_that_lead_out_and_files_that_are_no_archives_are_refused(tmp_path
         archive.unpack(tmp_path / "no.zip", tmp_path / "out")
 
 
+def test_another_studys_results_are_not_written_over(packed, tmp_path):
+    archive.unpack(packed, tmp_path)
+    archive.unpack(packed, tmp_path)
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(UserError, match="holds results of another study"):
+        archive.unpack(packed, tmp_path)
+    assert (tmp_path / "study.json").read_text() == "{}"
+
+
 def test_an_incomplete_run_is_not_packed(tmp_path):
     folder = synthetic.write(tmp_path / "results", cases=2)
     (folder / "strata.parquet").unlink()

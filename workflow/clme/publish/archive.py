@@ -68,6 +68,7 @@ def unpack(archive: Path, output: Path) -> list[str]:
                     stored.extract(one, folder)
                     if sha256_file(folder / one) != listed[one]:
                         raise UserError(f"{archive}: {one} is damaged (its checksum differs); get it anew")
+                _refuse_others(folder, output, archive)
                 for one in listed:
                     with atomic(output / one) as temporary:
                         temporary.write_bytes((folder / one).read_bytes())
@@ -91,6 +92,13 @@ def _listed(stored: zipfile.ZipFile, archive: Path) -> dict[str, str]:
         if path.is_absolute() or ".." in path.parts:
             raise UserError(f"{archive}: {name} leads out of the folder; don't use this archive")
     return listed
+
+
+def _refuse_others(unpacked: Path, output: Path, archive: Path) -> None:
+    """Another study's results are never written over."""
+    present, new = output / "study.json", unpacked / "study.json"
+    if present.exists() and new.exists() and present.read_bytes() != new.read_bytes():
+        raise UserError(f"{output}: holds results of another study than {archive}; unpack it elsewhere (--output)")
 
 
 def _contents(results: Results) -> list[str]:
