@@ -104,7 +104,7 @@ def test_another_studys_results_are_not_written_over(packed, tmp_path):
     archive.unpack(packed, tmp_path)
     archive.unpack(packed, tmp_path)
     (tmp_path / "study.json").write_text("{}")
-    with pytest.raises(UserError, match="holds results of another study"):
+    with pytest.raises(UserError, match="holds another study's results"):
         archive.unpack(packed, tmp_path)
     assert (tmp_path / "study.json").read_text() == "{}"
 

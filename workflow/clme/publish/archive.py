@@ -98,7 +98,9 @@ def _refuse_others(unpacked: Path, output: Path, archive: Path) -> None:
     """Another study's results are never written over."""
     present, new = output / "study.json", unpacked / "study.json"
     if present.exists() and new.exists() and present.read_bytes() != new.read_bytes():
-        raise UserError(f"{output}: holds results of another study than {archive}; unpack it elsewhere (--output)")
+        raise UserError(
+            f"{output}: holds another study's results than {archive}: unpack it elsewhere (--output)"
+        )
 
 
 def _contents(results: Results) -> list[str]:
