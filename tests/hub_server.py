@@ -1,4 +1,4 @@
-"""A small HTTP server that imitates the hub's API for one repository, and misbehaves on demand."""
+"""A small HTTP server that imitates the hub's API, and misbehaves on demand."""
 
 import hashlib
 import json
@@ -7,27 +7,32 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LARGE = (".safetensors", ".parquet", ".zip")
 
 
 class Hub:
-    """The repository `owner/tiny`, as a model and as a dataset.
+    """One repository.
 
     Attributes:
-        files: content by name.
+        files: content by path.
+        place: the repository, such as `owner/tiny`.
+        kind: `models` or `datasets`.
         failures: statuses that the next requests are answered with, by the request's kind:
             ``info``, ``HEAD`` or ``GET`` of a file.
         cut: names of files whose next download breaks off half way.
         damaged: names of files whose next download has a wrong byte.
         requests: how many requests of each kind there were.
         ranges: what was asked for by downloads that were resumed.
+        revisions: names of revisions that exist beside the usual ones.
     """
 
-    def __init__(self, files):
-        self.files = dict(files)
+    def __init__(self, files, place="owner/tiny", kind="models"):
+        self.files, self.place, self.kind = dict(files), place, kind
         self.failures = {"info": [], "HEAD": [], "GET": []}
         self.cut, self.damaged = set(), set()
         self.requests = Counter()
         self.ranges = []
+        self.revisions = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -55,27 +60,29 @@ class Hub:
             def answer(self):
                 place = self.path.split("?")[0]
                 kind = "info" if place.startswith("/api/") else self.command
+                prefix = "/datasets" if hub.kind == "datasets" else ""
                 hub.requests[kind] += 1
                 if hub.failures[kind]:
                     self.send(hub.failures[kind].pop(0), b"busy")
-                elif place.startswith(("/api/models/owner/tiny", "/api/datasets/owner/tiny")):
+                elif place.startswith(f"/api/{hub.kind}/{hub.place}"):
                     self.info(place)
-                elif f"/owner/tiny/resolve/{COMMIT}/" in place:
-                    self.file(place.split(f"/{COMMIT}/")[1])
+                elif place.startswith(files := f"{prefix}/{hub.place}/resolve/{COMMIT}/"):
+                    self.file(place.removeprefix(files))
                 else:
                     self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
 
             def info(self, place):
-                if "/revision/" in place and place.rsplit("/", 1)[1] not in ("main", "v1", COMMIT):
+                known = ("main", "v1", COMMIT, *hub.revisions)
+                if "/revision/" in place and place.rsplit("/", 1)[1] not in known:
                     self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
                     return
                 siblings = [{"rfilename": name} for name in [*hub.files, "README.md", "model.py"]]
                 for file in siblings:
-                    if file["rfilename"].endswith(".safetensors") and "blobs=" in self.path:
+                    if file["rfilename"].endswith(LARGE) and "blobs=" in self.path:
                         content = hub.files[file["rfilename"]]
                         sha256 = hashlib.sha256(content).hexdigest()
                         file["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
-                about = {"id": "owner/tiny", "modelId": "owner/tiny", "sha": COMMIT, "siblings": siblings}
+                about = {"id": hub.place, "modelId": hub.place, "sha": COMMIT, "siblings": siblings}
                 self.send(200, json.dumps(about).encode(), {"Content-Type": "application/json"})
 
             def file(self, name):

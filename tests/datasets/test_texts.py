@@ -75,7 +75,7 @@ def test_packages_with_targeted_pairs_are_left_out(tmp_path, monkeypatch):
 def test_parquet_files_of_a_folder_of_the_hub(tmp_path, monkeypatch):
     rows = shards(tmp_path / "in", [4, 3])
     inside = {f"2023.en/{path.name}": path.read_bytes() for path in (tmp_path / "in").iterdir()}
-    with Hub({**inside, "2023.de/0.parquet": b"", "2023.en/code.py": b""}) as server:
+    with Hub({**inside, "2023.de/0.parquet": b"", "2023.en/code.py": b""}, kind="datasets") as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         url = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)

@@ -11,6 +11,15 @@ def origin_options(origin):
     return f"--source '{origin.source}'{checksum}"
 
 
+def any_of(names):
+    """A wildcard's pattern that fits these names only; without names, none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+released = [name for name, one in study.datasets.items() if one.source == "released"]
+built = [name for name in study.datasets if name not in released]
+
+
 def dataset_settings(wildcards):
     """A dataset's settings as JSON."""
     return study.datasets[wildcards.dataset].model_dump_json()
@@ -27,10 +36,15 @@ def encoder_of(wildcards):
     return f"results/encoders/{study.datasets[wildcards.dataset].encoder}/manifest.json"
 
 
-def encoder_options(wildcards):
-    """The options that name a dataset's embedding model."""
+def encoder_option(wildcards):
+    """The option that names a dataset's embedding model."""
+    return f"--encoder results/encoders/{study.datasets[wildcards.dataset].encoder}"
+
+
+def embedding_options(wildcards):
+    """The same, with how it embeds."""
     name = study.datasets[wildcards.dataset].encoder
-    return f"--encoder results/encoders/{name} --pooling {study.encoders[name].pooling}"
+    return f"{encoder_option(wildcards)} --pooling {study.encoders[name].pooling}"
 
 
 def graded_or_filtered(wildcards):

@@ -18,8 +18,12 @@ rule corpus:
         "results/benchmarks/corpus/{source}.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        lock=SOURCE / "workflow/locks/hub.json",
+        zenodo=study.mirrors.zenodo,
     shell:
-        "clme dataset download --source {wildcards.source} --output {output} 2>&1 | tee {log}"
+        "clme dataset download --source {wildcards.source} --lock {params.lock} --zenodo {params.zenodo:q}"
+        " --output {output} 2>&1 | tee {log}"
 
 
 rule extract:
@@ -55,7 +59,7 @@ rule filter_pairs:
         "../../envs/data.yaml"
     params:
         settings=dataset_settings,
-        encoder=encoder_options,
+        encoder=encoder_option,
     shell:
         "clme dataset filter {input.pairs} --settings {params.settings:q} {params.encoder}"
         " --output {output} 2>&1 | tee {log}"
@@ -75,7 +79,7 @@ rule grade:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
-        encoder=encoder_options,
+        encoder=embedding_options,
     shell:
         "clme dataset grade {input.pairs} {params.encoder} --output {output} 2>&1 | tee {log}"
 
@@ -128,7 +132,7 @@ rule embed:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
-        encoder=encoder_options,
+        encoder=embedding_options,
     shell:
         "clme dataset embed {input.pairs} {params.encoder} --output {output} 2>&1 | tee {log}"
 
@@ -149,7 +153,7 @@ rule rephrase:
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
-        encoder=encoder_options,
+        encoder=embedding_options,
     shell:
         "clme dataset rephrase {input.pairs} --name {wildcards.dataset} --settings {params.settings:q}"
         " --seed {params.seed} --folds {params.folds} {params.encoder} --output {output} 2>&1 | tee {log}"
@@ -191,15 +195,48 @@ rule cases:
         "results/logs/cases/{dataset}.log",
     benchmark:
         "results/benchmarks/cases/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(built),
     conda:
         "../../envs/data.yaml"
     params:
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
-        encoder=encoder_options,
+        encoder=encoder_option,
         stages=subpath(input.pairs, parent=True),
     shell:
         "clme dataset cases {params.stages} --name {wildcards.dataset} --settings {params.settings:q}"
+        " --seed {params.seed} --folds {params.folds} {params.encoder}"
+        " --published {input.published} --output {output.cases} 2>&1 | tee {log}"
+
+
+# The authors' archive holds finished cases: nothing is built.
+rule released:
+    input:
+        archive=corpus_of,
+        encoder=encoder_of,
+        published=SOURCE / "paper/published/table3.csv",
+    output:
+        cases="results/datasets/{dataset}/cases.parquet",
+        unedited="results/datasets/{dataset}/unedited.parquet",
+        card="results/datasets/{dataset}/README.md",
+        counts="results/datasets/{dataset}/stages.json",
+        statistics="results/datasets/{dataset}/statistics.json",
+    log:
+        "results/logs/released/{dataset}.log",
+    benchmark:
+        "results/benchmarks/released/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(released),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=dataset_settings,
+        seed=study.seed,
+        folds=study.folds,
+        encoder=encoder_option,
+    shell:
+        "clme dataset released {input.archive} --name {wildcards.dataset} --settings {params.settings:q}"
         " --seed {params.seed} --folds {params.folds} {params.encoder}"
         " --published {input.published} --output {output.cases} 2>&1 | tee {log}"

@@ -92,7 +92,7 @@ rule answers:
     conda:
         "../../envs/data.yaml"
     params:
-        encoder=encoder_options,
+        encoder=encoder_option,
     shell:
         "clme dataset answers {input.edits} {params.encoder} --output {output} 2>&1 | tee {log}"
 

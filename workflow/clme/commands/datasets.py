@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+LOCK = Path("workflow/locks/hub.json")
+LOCK_HELP = "Where revisions and checksums are recorded at the first download."
 
 Command = Callable[..., Any]
 
@@ -43,10 +45,18 @@ def _folds(command: Command) -> Command:
 
 def _encoder(command: Command) -> Command:
     text = "Folder of the embedding model."
-    folder = click.option("--encoder", "encoder_folder", type=FOLDER, required=True, help=text)
+    return click.option("--encoder", "encoder_folder", type=FOLDER, required=True, help=text)(command)
+
+
+def _embedding(command: Command) -> Command:
     kinds = click.Choice(["mean", "cls"])
     pooling = click.option("--pooling", type=kinds, default="mean", show_default=True, help="How it embeds.")
-    return folder(pooling(command))
+    return _encoder(pooling(command))
+
+
+def _published(command: Command) -> Command:
+    text = "CSV of the paper's Table III, for the card."
+    return click.option("--published", type=FILE, required=True, help=text)(command)
 
 
 def _output(command: Command) -> Command:
@@ -69,12 +79,18 @@ def _write(output: Path, frame: Any, schema: Any, **metadata: str) -> None:
 
 @dataset.command()
 @click.option("--source", required=True, help="A source's name, such as pypi.")
+@click.option("--lock", type=FILE, default=LOCK, show_default=True, help=LOCK_HELP)
+@click.option("--zenodo", default="https://zenodo.org", show_default=True, help="Zenodo, or a mirror of it.")
 @click.option("--output", "folder", type=FOLDER, required=True, help="Folder for the raw material.")
-def download(source: str, folder: Path) -> None:
-    """Download a source's raw material, checked by sha256; what is there already is kept."""
+def download(source: str, lock: Path, zenodo: str, folder: Path) -> None:
+    """Download a source's raw material, checked by its checksums; what is there already is kept.
+
+    HF_ENDPOINT names a mirror of the hub, pip's own configuration one of the package index.
+    """
+    from clme.datasets.sources import Access
     from clme.datasets.sources import source as named
 
-    named(source).download(folder)
+    named(source).download(folder, Access(lock, zenodo.rstrip("/")))
 
 
 @dataset.command()
@@ -87,8 +103,11 @@ def extract(corpus: Path, name: str, settings: str, seed: int, output: Path) -> 
     """Read the pairs of a source from its raw material in the folder CORPUS."""
     from clme.datasets import stages
     from clme.datasets.schema import PAIRS
+    from clme.datasets.sources import source
 
-    _write(output, stages.extract(corpus, name, _parsed(settings), seed), PAIRS)
+    parsed = _parsed(settings)
+    pairs = stages.extract(corpus, name, parsed, seed)
+    _write(output, pairs, PAIRS, materials=_as_json(source(parsed.source).materials(corpus, parsed)))
 
 
 @dataset.command("filter")
@@ -96,20 +115,20 @@ def extract(corpus: Path, name: str, settings: str, seed: int, output: Path) -> 
 @_settings
 @_encoder
 @_output
-def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, pooling: str, output: Path) -> None:
+def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, output: Path) -> None:
     """Leave out PAIRS that don't parse, are empty or too long."""
     from clme.datasets import stages
     from clme.datasets.encoder import Encoder
     from clme.datasets.schema import PAIRS
     from clme.files import read_parquet
 
-    count = Encoder(encoder_folder, pooling).count
+    count = Encoder(encoder_folder).counts
     _write(output, stages.keep_usable(read_parquet(pairs, schema=PAIRS), _parsed(settings), count), PAIRS)
 
 
 @dataset.command()
 @click.argument("pairs", type=FILE)
-@_encoder
+@_embedding
 @_output
 def grade(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None:
     """Grade the relevance of intent and code of all PAIRS in five levels."""
@@ -153,7 +172,7 @@ def split(pairs: Path, name: str, settings: str, seed: int, output: Path) -> Non
 
 @dataset.command()
 @click.argument("pairs", type=FILE)
-@_encoder
+@_embedding
 @_output
 def embed(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None:
     """Embed the inputs of all PAIRS: a NumPy file with one unit vector per row."""
@@ -173,7 +192,7 @@ def embed(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None
 @_settings
 @_folds
 @_seed
-@_encoder
+@_embedding
 @_output
 def rephrase(
     pairs: Path,
@@ -225,7 +244,7 @@ def neighbours(pairs: Path, rephrases: Path, embeddings: Path, settings: str, ou
 @_folds
 @_seed
 @_encoder
-@click.option("--published", type=FILE, required=True, help="CSV of the paper's Table III, for the card.")
+@_published
 @_output
 def make_cases(
     stages: Path,
@@ -234,7 +253,6 @@ def make_cases(
     folds: int,
     seed: int,
     encoder_folder: Path,
-    pooling: str,
     published: Path,
     output: Path,
 ) -> None:
@@ -243,13 +261,9 @@ def make_cases(
     Beside OUTPUT, the card README.md, stages.json (pairs that passed) and statistics.json (grades, lengths)
     are written.
     """
-    import json
-
     from clme.datasets import card, cases
-    from clme.datasets.encoder import Encoder
-    from clme.datasets.schema import CASES, NEIGHBOURS, REPHRASES, SPLIT
-    from clme.files import read_parquet, write_text
-    from clme.provenance import source_hash
+    from clme.datasets.schema import NEIGHBOURS, REPHRASES, SPLIT
+    from clme.files import read_metadata, read_parquet
 
     parsed = _parsed(settings)
     split_pairs = read_parquet(stages / "split.parquet", schema=SPLIT)
@@ -265,24 +279,95 @@ def make_cases(
         grades = card.grades(frames["grade"])
         frames["grade"] = relevant(frames["grade"])
     passed = card.counts(frames, frame)
-    measured = card.lengths(frame, Encoder(encoder_folder, pooling))
-    write_text(output.parent / "stages.json", json.dumps(passed, indent=2) + "\n")
+    materials = read_metadata(stages / "extract.parquet").get("materials", "[]")
+    _finish(output, name, parsed, seed, frame, passed, grades, materials, encoder_folder, published)
+
+
+@dataset.command()
+@click.argument("archive", type=FOLDER)
+@_name
+@_settings
+@_folds
+@_seed
+@_encoder
+@_published
+@_output
+def released(
+    archive: Path,
+    name: str,
+    settings: str,
+    folds: int,
+    seed: int,
+    encoder_folder: Path,
+    published: Path,
+    output: Path,
+) -> None:
+    """Read the finished cases of the authors' ARCHIVE (a folder of its files).
+
+    Beside OUTPUT, the card README.md, stages.json, statistics.json and the unedited models' outputs
+    unedited.parquet are written.
+    """
+    from clme.datasets.released import Released
+    from clme.datasets.schema import UNEDITED
+
+    parsed = _parsed(settings)
+    source = Released()
+    found = source.read(archive, name, parsed, seed, folds)
+    _write(output.with_name("unedited.parquet"), found.unedited, UNEDITED, dataset=name)
+    passed = {"extract": found.read, "cases": len(found.cases)}
+    materials = _as_json(source.materials(archive, parsed))
+    _finish(output, name, parsed, seed, found.cases, passed, None, materials, encoder_folder, published)
+
+
+def _as_json(materials: Any) -> str:
+    import json
+
+    return json.dumps([vars(material) for material in materials])
+
+
+def _finish(
+    output: Path,
+    name: str,
+    settings: "DatasetSettings",
+    seed: int,
+    cases: Any,
+    passed: dict[str, int],
+    grades: dict[str, int] | None,
+    materials: str,
+    encoder_folder: Path,
+    published: Path,
+) -> None:
+    """Write the cases with what is told about them."""
+    import json
+
+    from clme.datasets import card
+    from clme.datasets.encoder import Encoder
+    from clme.datasets.schema import CASES
+    from clme.datasets.sources import Material
+    from clme.files import write_text
+    from clme.provenance import source_hash
+
+    measured = card.lengths(cases, Encoder(encoder_folder))
+    made_of = [Material(**one) for one in json.loads(materials)]
+    text = card.render(name, settings, cases, passed, grades, measured, made_of, published)
     described = {"grades": grades, "lengths": measured}
-    write_text(output.parent / "statistics.json", json.dumps(described, indent=2) + "\n")
-    write_text(output.parent / "README.md", card.render(name, parsed, frame, passed, measured, published))
+    write_text(output.with_name("stages.json"), json.dumps(passed, indent=2) + "\n")
+    write_text(output.with_name("statistics.json"), json.dumps(described, indent=2) + "\n")
+    write_text(output.with_name("README.md"), text)
     about = {
-        "settings": parsed.model_dump_json(),
+        "settings": settings.model_dump_json(),
         "seed": str(seed),
         "source_hash": source_hash(card.__name__),
+        "materials": materials,
     }
-    _write(output, frame, CASES, dataset=name, **about)
+    _write(output, cases, CASES, dataset=name, **about)
 
 
 @dataset.command()
 @click.argument("edits", type=FILE, nargs=-1, required=True)
 @_encoder
 @_output
-def answers(edits: tuple[Path, ...], encoder_folder: Path, pooling: str, output: Path) -> None:
+def answers(edits: tuple[Path, ...], encoder_folder: Path, output: Path) -> None:
     """Measure what unedited models say to the neighbours (EDITS: one editor's results, all models and folds).
 
     The last line of the paper's Table III, as JSON.
@@ -302,5 +387,5 @@ def answers(edits: tuple[Path, ...], encoder_folder: Path, pooling: str, output:
         for answers in read_parquet(path, schema=column)["specificity_expected"]
         for text in answers
     ]
-    measured = card.length("specificity_target", texts, Encoder(encoder_folder, pooling))
+    measured = card.length("specificity_target", texts, Encoder(encoder_folder))
     write_text(output, json.dumps(measured, indent=2) + "\n")

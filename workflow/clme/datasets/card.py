@@ -11,7 +11,7 @@ import pandas as pd
 from clme.datasets.encoder import Encoder
 from clme.datasets.grading import LEVELS
 from clme.datasets.settings import DatasetSettings
-from clme.datasets.sources import source
+from clme.datasets.sources import Material
 
 SUBJECTS = {
     "cnle": "an intent in English; the target is a Python snippet (NL2PL)",
@@ -62,8 +62,8 @@ def lengths(cases: pd.DataFrame, encoder: Encoder) -> list[dict[str, object]]:
 
 
 def length(role: str, texts: Sequence[str], encoder: Encoder) -> dict[str, object]:
-    """Return mean and median length of texts, in tokens of the encoder."""
-    numbers = [encoder.count(text) - 2 for text in texts]  # without the encoder's own two tokens
+    """Return mean and median length of texts, in tokens of the encoder without its special ones."""
+    numbers = (encoder.counts(texts) - encoder.special).tolist()
     return {
         "role": role,
         "mean": statistics.fmean(numbers),
@@ -77,7 +77,9 @@ def render(
     settings: DatasetSettings,
     cases: pd.DataFrame,
     passed: Mapping[str, int],
+    grades: Mapping[str, int] | None,
     measured: list[dict[str, object]],
+    materials: Sequence[Material],
     published: Path,
 ) -> str:
     """Write the card in Markdown.
@@ -87,7 +89,9 @@ def render(
         settings: how it was built.
         cases: schema CASES.
         passed: from `counts`.
+        grades: from `grades`; None where nothing was graded.
         measured: from `lengths`.
+        materials: what it was made of.
         published: the CSV of the paper's Table III.
     """
     table = pd.read_csv(published)
@@ -105,9 +109,11 @@ def render(
         dataset=dataset,
         subject=SUBJECTS[settings.task],
         settings=json.dumps(settings.model_dump(), indent=2),
-        materials=source(settings.source).materials(settings),
+        materials=materials,
         task=settings.task,
+        source=settings.source,
         passed=passed,
+        grades=grades,
         stages={name: said for name, said in STAGES.items() if name in passed},
         measured=measured,
         paper=paper,

@@ -12,6 +12,7 @@ from clme.errors import UserError
 from clme.progress import Progress
 
 BATCH_TOKENS = 8192
+BATCH_TEXTS = 4096
 
 
 class Encoder:
@@ -42,9 +43,18 @@ class Encoder:
         self._max_tokens = int(self._model.config.max_position_embeddings) - reserved
         self._tokenizer.model_max_length = 10**9  # lengths are handled here
 
-    def count(self, text: str) -> int:
-        """Return a text's number of tokens, special ones included."""
-        return len(self._tokenizer(text).input_ids)
+    @property
+    def special(self) -> int:
+        """How many special tokens each text gets."""
+        return int(self._tokenizer.num_special_tokens_to_add())
+
+    def counts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the texts' numbers of tokens [texts], special ones included."""
+        found = np.zeros(len(texts), dtype=np.int64)
+        for start in range(0, len(texts), BATCH_TEXTS):
+            batch = list(texts[start : start + BATCH_TEXTS])
+            found[start : start + len(batch)] = [len(ids) for ids in self._tokenizer(batch).input_ids]
+        return found
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], label: str) -> np.ndarray:
@@ -54,9 +64,10 @@ class Encoder:
             texts: in any order; they are embedded by length, which saves padding.
             label: what the progress is called.
         """
-        ids = [
-            self._tokenizer(text, truncation=True, max_length=self._max_tokens).input_ids for text in texts
-        ]
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), BATCH_TEXTS):
+            batch_texts = list(texts[start : start + BATCH_TEXTS])
+            ids += self._tokenizer(batch_texts, truncation=True, max_length=self._max_tokens).input_ids
         found = np.zeros((len(texts), self._model.config.hidden_size), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda number: (len(ids[number]), number))
         with Progress(label, len(texts), "text") as progress:

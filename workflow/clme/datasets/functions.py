@@ -41,6 +41,19 @@ def _lines(text: str) -> list[str]:
     return list(io.StringIO(text, newline=None))
 
 
+def without_docstring(code: str) -> str:
+    """Cut the docstring out of a function's source; code that doesn't parse is returned as it is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            node = ast.parse(code).body[0]
+    except (SyntaxError, ValueError, IndexError):
+        return code
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or ast.get_docstring(node) is None:
+        return code
+    return _source(node, _lines(code), keep_docstring=False)
+
+
 def _wanted(node: ast.FunctionDef | ast.AsyncFunctionDef, docstring: str) -> bool:
     special = node.name.startswith("__") and node.name.endswith("__")
     body = node.body[1:]

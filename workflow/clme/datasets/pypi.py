@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clme.datasets import actionsheets, functions
 from clme.datasets.settings import DatasetSettings
-from clme.datasets.sources import Material, Pair, Source
+from clme.datasets.sources import Access, Corpus, Material, Pair
 from clme.datasets.wheels import Wheel, files
 from clme.downloads import download_wheel
 from clme.progress import Progress
@@ -57,14 +57,14 @@ LIBRARIES = (
 TEST_PACKAGES = frozenset({"boltons", "flask", "requests"})
 
 
-class Packages(Source):
+class Packages(Corpus):
     """CNLE: hand-written cheat sheets; CSNE: functions with docstrings, whole packages as test split."""
 
     name = "pypi"
     tasks = ("cnle", "csne")
     wheels = (SHEETS, *LIBRARIES)
 
-    def download(self, folder: Path) -> None:
+    def download(self, folder: Path, access: Access) -> None:
         """See the base class."""
         with Progress(f"corpus {self.name}", len(self.wheels), "package") as progress:
             for wheel in self.wheels:
@@ -75,7 +75,7 @@ class Packages(Source):
         """See the base class."""
         return self._intents(folder) if settings.task == "cnle" else self._functions(folder, settings)
 
-    def materials(self, settings: DatasetSettings) -> list[Material]:
+    def materials(self, folder: Path, settings: DatasetSettings) -> list[Material]:
         """See the base class."""
         used = (SHEETS,) if settings.task == "cnle" else LIBRARIES
         return [Material(wheel.requirement, f"sha256 {wheel.sha256}", wheel.license) for wheel in used]

@@ -32,6 +32,15 @@ NEIGHBOURS = pa.schema(
     ]
 )
 
+UNEDITED = pa.schema(
+    [
+        pa.field("case_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("outputs", pa.list_(pa.string()), nullable=False),
+    ]
+)
+"""Unedited outputs that came with a dataset: what a model says to each neighbour of a case."""
+
 CASES = pa.schema(
     [
         pa.field("case_id", pa.string(), nullable=False),
@@ -45,4 +54,5 @@ CASES = pa.schema(
         pa.field("origin", pa.string(), nullable=False),
     ]
 )
-"""The benchmark: one row per targeted pair, in seeded order; prompts have the template applied."""
+"""The benchmark: one row per targeted pair, in seeded order; prompts have the template applied. Cases of the
+authors' archive have no neighbours' ids and similarities."""

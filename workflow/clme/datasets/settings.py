@@ -24,6 +24,7 @@ class DatasetSettings(BaseModel):
     limit: int | None = Field(None, ge=1, description="pairs taken from the source at most (seeded choice)")
     max_input_tokens: int = Field(512, ge=1, description="longer inputs are left out (the encoder's tokens)")
     max_target_tokens: int | None = Field(None, ge=1, description="longer targets are left out; null: none")
+    must_parse: bool = Field(True, description="pairs whose code doesn't parse as Python are left out")
     docstring_in_code: bool = Field(True, description="csne: the function keeps its docstring")
     targeted_fraction: float = Field(
         1 / 6, gt=0, lt=1, description="part of the pairs that is edited, where the source has no test split"

@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from clme.datasets.settings import DatasetSettings
-from clme.errors import UserError
+
+
+@dataclass(frozen=True)
+class Access:
+    """How raw material is had.
+
+    Attributes:
+        lock: file of the revisions and checksums that were seen first.
+        zenodo: address of Zenodo, or of a mirror with its layout.
+    """
+
+    lock: Path
+    zenodo: str
 
 
 @dataclass(frozen=True)
@@ -25,9 +37,9 @@ class Material:
     """Something that a source is made of, as the card names it.
 
     Attributes:
-        name: a package or dataset.
-        pin: the version and checksum, or revision, that were read.
-        license: as an SPDX name, or as the source's own page says.
+        name: a package, a dataset, or a file of one.
+        pin: the checksum and, where there is one, the revision that was read.
+        license: as an SPDX name, or in words.
     """
 
     name: str
@@ -36,23 +48,31 @@ class Material:
 
 
 class Source(ABC):
-    """A corpus of pairs.
+    """Raw material of a dataset.
 
     Attributes:
         name: what the config calls it.
-        tasks: what it has pairs for: ``cnle``, ``csne``.
+        tasks: what it is for: ``cnle``, ``csne``.
     """
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def download(self, folder: Path) -> None:
+    def download(self, folder: Path, access: Access) -> None:
         """Bring the raw material into a folder; what is there already is checked and kept.
 
         Raises:
             UserError: it can't be had, or is not what was pinned.
         """
+
+    @abstractmethod
+    def materials(self, folder: Path, settings: DatasetSettings) -> list[Material]:
+        """Return what a folder holds for the settings' task."""
+
+
+class Corpus(Source):
+    """A source of pairs, out of which a dataset is built."""
 
     @abstractmethod
     def pairs(self, folder: Path, settings: DatasetSettings) -> Iterator[Pair]:
@@ -62,20 +82,13 @@ class Source(ABC):
             UserError: the raw material is missing or damaged.
         """
 
-    @abstractmethod
-    def materials(self, settings: DatasetSettings) -> list[Material]:
-        """Return what the settings' task is made of."""
-
 
 def source(name: str) -> Source:
-    """Return the source of a name.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Return the source of a name that `DatasetSettings` allows."""
+    from clme.datasets.codesearchnet import CodeSearchNet
+    from clme.datasets.conala import Conala
     from clme.datasets.pypi import Packages
+    from clme.datasets.released import Released
 
-    found: dict[str, Source] = {one.name: one for one in (Packages(),)}
-    if name not in found:
-        raise UserError(f"source {name!r}: there is none; allowed are {', '.join(found)}")
+    found: dict[str, Source] = {one.name: one for one in (Packages(), Conala(), CodeSearchNet(), Released())}
     return found[name]

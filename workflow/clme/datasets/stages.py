@@ -2,15 +2,19 @@
 
 import ast
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from clme.datasets.settings import DatasetSettings
-from clme.datasets.sources import source
+from clme.datasets.sources import Corpus, source
 from clme.errors import UserError
 from clme.randomness import generator
+
+SPECIAL_TOKENS = 2
+"""What encoders add to a text."""
 
 
 def extract(folder: Path, dataset: str, settings: DatasetSettings, seed: int) -> pd.DataFrame:
@@ -22,9 +26,11 @@ def extract(folder: Path, dataset: str, settings: DatasetSettings, seed: int) ->
     chosen = source(settings.source)
     if settings.task not in chosen.tasks:
         raise UserError(
-            f"datasets.{dataset}: source {settings.source} has no pairs for {settings.task}, only for"
-            f" {', '.join(chosen.tasks)}"
+            f"datasets.{dataset}: source {settings.source} is for {', '.join(chosen.tasks)}, not for"
+            f" {settings.task}"
         )
+    if not isinstance(chosen, Corpus):
+        raise UserError(f"datasets.{dataset}: source {settings.source} holds finished cases, not pairs")
     rows = [vars(pair) for pair in chosen.pairs(folder, settings)]
     if not rows:
         raise UserError(f"datasets.{dataset}: source {settings.source} in {folder} holds no pairs")
@@ -36,22 +42,36 @@ def extract(folder: Path, dataset: str, settings: DatasetSettings, seed: int) ->
     return frame
 
 
-def keep_usable(pairs: pd.DataFrame, settings: DatasetSettings, count: Callable[[str], int]) -> pd.DataFrame:
-    """Leave out pairs whose code doesn't parse, that are empty, or too long (Section III-C, Step 1).
+def keep_usable(
+    pairs: pd.DataFrame, settings: DatasetSettings, count: Callable[[Sequence[str]], np.ndarray]
+) -> pd.DataFrame:
+    """Leave out pairs that are empty or too long, or whose code doesn't parse (Section III-C, Step 1).
 
     Args:
         pairs: schema PAIRS.
         settings: the dataset's.
-        count: number of tokens of a text.
+        count: numbers of tokens of texts, which have no more tokens than bytes but for special ones.
     """
     trimmed = pairs.assign(input=pairs["input"].str.strip(), target=pairs["target"].str.strip())
     code = trimmed["target"] if settings.task == "cnle" else trimmed["input"]
-    usable = (trimmed["input"] != "") & (trimmed["target"] != "") & code.map(_parses).astype(bool)
+    usable = (trimmed["input"] != "") & (trimmed["target"] != "")
+    if settings.must_parse:
+        usable &= code.map(_parses).astype(bool)
     kept = trimmed[usable]
-    kept = kept[kept["input"].map(count) <= settings.max_input_tokens]
+    kept = kept[_within(kept["input"], settings.max_input_tokens, count)]
     if settings.max_target_tokens is not None:
-        kept = kept[kept["target"].map(count) <= settings.max_target_tokens]
+        kept = kept[_within(kept["target"], settings.max_target_tokens, count)]
     return kept.reset_index(drop=True)
+
+
+def _within(texts: pd.Series, most: int, count: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
+    """Tell which texts have no more than `most` tokens; those with as few bytes need not be counted."""
+    sizes = texts.map(lambda text: len(text.encode())).to_numpy(dtype=np.int64)
+    within = sizes + SPECIAL_TOKENS <= most
+    unsure = np.flatnonzero(~within)
+    if len(unsure):
+        within[unsure] = count(texts.iloc[unsure].tolist()) <= most
+    return within
 
 
 def _parses(code: str) -> bool:

@@ -1,12 +1,10 @@
 """Files from the hub: revision and checksums are resolved at the first download, and verified ever after."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
-from filelock import FileLock
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -20,7 +18,8 @@ from huggingface_hub.errors import (
 from tenacity import RetryError, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from clme.errors import UserError, first_line
-from clme.files import sha256_file, write_text
+from clme.files import sha256_file
+from clme.locks import read_lock, record
 from clme.progress import Progress
 
 Result = TypeVar("Result")
@@ -37,7 +36,7 @@ _FINAL = (
 
 
 def fetch(source: str, lock: Path, folder: Path) -> str:
-    """Download a repository's safetensors, configuration and tokenizer; never its code.
+    """Download a model's safetensors, configuration and tokenizer; never its code.
 
     Args:
         source: ``owner/name`` or ``owner/name@revision``.
@@ -51,7 +50,25 @@ def fetch(source: str, lock: Path, folder: Path) -> str:
     Raises:
         UserError: the repository can't be had, holds no safetensors, or a file is not as in the lock.
     """
-    return _fetch(source, "model", source, _wanted, lock, folder)
+    return _download("model", source, source, lock, folder, partial(_of_a_model, source))
+
+
+def fetch_dataset(source: str, lock: Path, folder: Path, wanted: Callable[[Iterable[str]], list[str]]) -> str:
+    """Download files of a dataset's repository, like `fetch`.
+
+    Args:
+        source: ``owner/name`` or ``owner/name@revision``.
+        lock: as for `fetch`; datasets are under ``datasets/owner/name``.
+        folder: where the files go, under their paths in the repository.
+        wanted: chooses among the paths of the repository's files.
+
+    Returns:
+        The commit that the files are from.
+
+    Raises:
+        UserError: the repository or a file can't be had, or a file is not as in the lock.
+    """
+    return _download("dataset", source, f"datasets/{source}", lock, folder, wanted)
 
 
 def fetch_parquet(source: str, lock: Path, folder: Path) -> str:
@@ -73,45 +90,35 @@ def fetch_parquet(source: str, lock: Path, folder: Path) -> str:
     owner, name, *inner = path.split("/")
     prefix = "".join(f"{part}/" for part in inner)
 
-    def wanted(_: str, names: Iterable[str]) -> list[str]:
+    def wanted(names: Iterable[str]) -> list[str]:
         found = sorted(file for file in names if file.startswith(prefix) and file.endswith(".parquet"))
         if not found:
             raise UserError(f"hub:{source}: holds no Parquet files in {prefix or 'any folder'}")
         return found
 
-    return _fetch(f"datasets/{source}", "dataset", f"{owner}/{name}{at}{revision}", wanted, lock, folder)
+    return _download("dataset", f"{owner}/{name}{at}{revision}", f"datasets/{source}", lock, folder, wanted)
 
 
-def _fetch(
-    entry: str,
-    kind: str,
+def _download(
+    kind: Literal["model", "dataset"],
     source: str,
-    choose: Callable[[str, Iterable[str]], list[str]],
+    entry: str,
     lock: Path,
     folder: Path,
+    choose: Callable[[Iterable[str]], list[str]],
 ) -> str:
-    """Download files of a repository.
-
-    Args:
-        entry: name of the lock's entry.
-        kind: ``model`` or ``dataset``.
-        source: ``owner/name`` or ``owner/name@revision``.
-        choose: returns the wanted ones of the names of a repository's files.
-        lock: the lock file.
-        folder: where the files go.
-    """
     repository, _, revision = source.partition("@")
     known = read_lock(lock).get(entry)
     try:
         if known is None:
-            commit, told = _ask(repository, kind, revision)
+            commit, told = _ask(kind, repository, revision)
         else:
             commit, told = known["revision"], known["files"]
-        wanted = choose(source, told)
-        download = partial(hf_hub_download, repository, repo_type=kind, revision=commit, local_dir=folder)
+        wanted = choose(told)
         with Progress(f"hub:{source}", len(wanted), "file") as progress:
             for name in wanted:
-                _patiently(partial(download, filename=name))
+                about = {"repo_type": kind, "revision": commit, "local_dir": folder}
+                _patiently(partial(hf_hub_download, repository, name, **about))
                 progress.advance()
     except RetryError as error:
         last = error.last_attempt.exception() or error
@@ -122,34 +129,19 @@ def _fetch(
     files = {name: sha256_file(folder / name) for name in wanted}
     _compare(source, folder, files, told)
     if known is None:
-        _record(lock, entry, {"revision": commit, "files": files})
+        record(lock, entry, commit, files)
     return commit
 
 
-def _ask(repository: str, kind: str, revision: str) -> tuple[str, dict[str, str | None]]:
+def _ask(
+    kind: Literal["model", "dataset"], repository: str, revision: str
+) -> tuple[str, dict[str, str | None]]:
     """Return the commit of a revision and its files; the hub tells the sha256 of large ones."""
-    ask: Callable[..., Any] = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+    api = HfApi()
+    ask = api.model_info if kind == "model" else api.dataset_info
     info = _patiently(lambda: ask(repository, revision=revision or None, files_metadata=True))
     told = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
     return str(info.sha), told
-
-
-def read_lock(lock: Path) -> dict[str, Any]:
-    """Read the lock file; a missing one is empty."""
-    if not lock.exists():
-        return {}
-    try:
-        content: dict[str, Any] = json.loads(lock.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{lock}: not JSON ({error}); restore it from version control") from error
-    return content
-
-
-def _record(lock: Path, source: str, entry: dict[str, Any]) -> None:
-    """Add an entry; other downloads may be doing the same."""
-    with FileLock(lock.with_name(f".{lock.name}.lock")):
-        content = {**read_lock(lock), source: entry}
-        write_text(lock, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _compare(source: str, folder: Path, found: Mapping[str, str], expected: Mapping[str, str | None]) -> None:
@@ -162,7 +154,7 @@ def _compare(source: str, folder: Path, found: Mapping[str, str], expected: Mapp
             )
 
 
-def _wanted(source: str, names: Iterable[str]) -> list[str]:
+def _of_a_model(source: str, names: Iterable[str]) -> list[str]:
     wanted = sorted(name for name in names if "/" not in name and name.endswith(WANTED))
     if not any(name.endswith(".safetensors") for name in wanted):
         raise UserError(f"hub:{source}: holds no safetensors; formats that can run code are not loaded")

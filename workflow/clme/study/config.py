@@ -42,6 +42,14 @@ class Origin(_Section):
     sha256: str | None = Field(None, pattern=SHA256, description="checksum of the wheel; for pypi: only")
 
 
+class Mirrors(_Section):
+    """Where downloads come from; HF_ENDPOINT and pip's configuration name mirrors of hub and index."""
+
+    zenodo: str = Field(
+        "https://zenodo.org", pattern=r"^https?://[^\s']+$", description="Zenodo, or a mirror with its layout"
+    )
+
+
 class EncoderOrigin(Origin):
     """An encoder that embeds texts, or fills in masks."""
 
@@ -92,6 +100,7 @@ class StudyConfig(_Section):
     moments: MomentsSettings = MomentsSettings()
     editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
     variants: dict[Name, Variant] = Field({}, description="editors with other hyperparameters, by name")
+    mirrors: Mirrors = Mirrors()
     encoders: dict[Name, EncoderOrigin] = Field(description="embedding and masked models by name")
     datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="datasets by name")
     models: dict[Name, Model] = Field(min_length=1, description="models by name")
@@ -171,6 +180,7 @@ def _fields_at(path: tuple[Any, ...]) -> list[str]:
         "evaluation": Selection,
         "training": Training,
         "moments": MomentsSettings,
+        "mirrors": Mirrors,
         "encoders": EncoderOrigin,
         "datasets": DatasetSettings,
         "models": Model,
