@@ -49,7 +49,7 @@ _VERB_LIST = (
     "unpack unpivot update upgrade use wait write zip "
 )
 VERBS = frozenset(_VERB_LIST.split())
-_NOUNS_TOO = frozenset({"list", "set", "order", "sum", "count", "difference", "log", "mask", "sample"})
+NOUNS_TOO = frozenset({"list", "set", "order", "sum", "count", "difference", "log", "mask", "sample"})
 _CLAUSE = re.compile(r"(is|are|has|have|contains?|does|do|equals?|starts|ends|exists|inherits|matches|can)\b")
 _INNER_CLAUSE = re.compile(r"\b(is|are|has|have|contains?|does|exists?|equals?|happens)\b")
 _PLACEHOLDER = re.compile(r"(?<![\w`])_(\w+?)_(?![\w`])")
@@ -108,7 +108,7 @@ def intent(section: str, action: str, thing: str) -> str | None:
     kind = section.lower()
     if kind == "test":
         return _test(text, thing)
-    if first in VERBS and (first not in _NOUNS_TOO or kind not in ("create", "convert", "extract")):
+    if first in VERBS and (first not in NOUNS_TOO or kind not in ("create", "convert", "extract")):
         return _within(text, thing)
     if kind == "create":
         return _create(text, first, thing)

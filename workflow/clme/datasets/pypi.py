@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from clme.datasets import actionsheets, functions
+from clme.datasets import actionsheets, functions, oneliners
 from clme.datasets.settings import DatasetSettings
 from clme.datasets.sources import Access, Corpus, Material, Pair
 from clme.datasets.wheels import Wheel, files
@@ -58,7 +58,7 @@ TEST_PACKAGES = frozenset({"boltons", "flask", "requests"})
 
 
 class Packages(Corpus):
-    """CNLE: hand-written cheat sheets; CSNE: functions with docstrings, whole packages as test split."""
+    """CNLE: cheat sheets, commented statements; CSNE: functions with docstrings, whole packages as test split."""
 
     name = "pypi"
     tasks = ("cnle", "csne")
@@ -77,21 +77,26 @@ class Packages(Corpus):
 
     def materials(self, folder: Path, settings: DatasetSettings) -> list[Material]:
         """See the base class."""
-        used = (SHEETS,) if settings.task == "cnle" else LIBRARIES
+        used = self.wheels if settings.task == "cnle" else LIBRARIES
         return [Material(wheel.requirement, f"sha256 {wheel.sha256}", wheel.license) for wheel in used]
 
     def _intents(self, folder: Path) -> Iterator[Pair]:
         for name, text in files(folder, SHEETS, ".toml"):
             if "/data/python/" in name:
                 yield from actionsheets.pairs(text, name)
+        for _, origin, text in self._modules(folder):
+            yield from oneliners.pairs(text, origin)
 
     def _functions(self, folder: Path, settings: DatasetSettings) -> Iterator[Pair]:
-        for wheel in LIBRARIES:
+        for wheel, origin, text in self._modules(folder):
             split = "test" if wheel.package in TEST_PACKAGES else "train"
+            yield from functions.functions(text, origin, split, settings.docstring_in_code)
+
+    def _modules(self, folder: Path) -> Iterator[tuple[Wheel, str, str]]:
+        for wheel in LIBRARIES:
             for name, text in files(folder, wheel, ".py"):
                 if not is_test(name):
-                    origin = f"{wheel.requirement}:{name}"
-                    yield from functions.functions(text, origin, split, settings.docstring_in_code)
+                    yield wheel, f"{wheel.requirement}:{name}", text
 
 
 def is_test(name: str) -> bool:
