@@ -14,6 +14,7 @@ from clme.datasets.renaming import same_program
 from clme.datasets.rewriting import FRAMES, rewrite
 from clme.datasets.schema import CASES, NEIGHBOURS, REPHRASES
 from clme.datasets.settings import DatasetSettings
+from clme.datasets.sources import Material
 from clme.errors import UserError
 from clme.files import read_parquet, write_parquet
 
@@ -116,8 +117,10 @@ class Letters:
         counts = np.array([[1 + text.count(letter) for letter in "aeioust"] for text in texts], dtype=float)
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
-    def count(self, text):
-        return len(text.split()) + 2
+    special = 2
+
+    def counts(self, texts):
+        return np.array([len(text.split()) + self.special for text in texts])
 
 
 def test_targeted_functions_are_renamed_to_variables_of_the_corpus():
@@ -205,6 +208,10 @@ def test_what_cannot_be_put_together_is_told(made, tmp_path):
         cases.assemble(split, none, near, "cnle", dataset(), 2)
 
 
+GRADES = {"Irrelevant": 16, "Very Relevant": 4}
+MATERIALS = [Material("words==1.0", "sha256 0", "MIT")]
+
+
 def test_a_card_says_how_the_dataset_came_about(made):
     split, _, _, frame = made
     stages = {"extract": pd.concat([split] * 3), "filter": pd.concat([split] * 2), "split": split}
@@ -217,10 +224,11 @@ def test_a_card_says_how_the_dataset_came_about(made):
         "specificity_input": (4, 4, 9),
         "edit_target": (3, 3, 3),
     }
-    text = card.render("words", dataset(), frame, passed, lengths, PUBLISHED)
+    text = card.render("words", dataset(), frame, passed, GRADES, lengths, MATERIALS, PUBLISHED)
     assert text.startswith("# Dataset words\n")
     assert "| 30 | pairs of the source |" in text
     assert "| 3 | could be rephrased: the cases |" in text
     assert "| effectiveness input | 4.00 |" in text
     assert "Intent: intent 0\nCode: x = 1" in text
     assert "{{" not in text
+    assert all(part in text for part in ("words==1.0", "sha256 0", "MIT", "| Irrelevant | 16 |"))

@@ -29,8 +29,8 @@ def frame(inputs, targets=None, split=""):
     ).astype({"input": "str", "target": "str"})
 
 
-def tokens(text):
-    return len(text.split())
+def tokens(texts):
+    return np.array([len(text.split()) for text in texts])
 
 
 def test_what_does_not_parse_is_empty_or_too_long_is_left_out():

@@ -17,13 +17,14 @@ from clme.datasets.sources import Pair
 MIN_WORDS, MAX_WORDS = 4, 30
 MAX_LINES = 8
 
-_MORE_VERBS = frozenset(
+_VERB_LIST = (
     "adjust allow avoid build call calculate collect compare complete construct copy deal determine dispatch "
     "escape evaluate execute fetch fix handle ignore initialize invoke look normalize obtain parse patch pop "
     "populate prepare prevent print process push record register render rescale resolve return rewrite "
     "search send setup sort span split strip switch traverse treat turn unquote validate verify walk wrap "
-    "yield".split()
+    "yield"
 )
+_MORE_VERBS = frozenset(_VERB_LIST.split())
 _LONE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return, ast.Delete, ast.Assert, ast.Raise)
 # Notes to developers, links, references and code that was commented out say nothing of the statement below.
 _NO_INTENT = re.compile(
@@ -32,10 +33,11 @@ _NO_INTENT = re.compile(
 _ROLE = re.compile(r":\w+:`[~!]?")
 _WORD = re.compile(r"[a-z]{3,}")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_COMMON = frozenset(
+_COMMON_LIST = (
     "all and any are can for from get has have into its not one our out set that the their them then there "
-    "this use was when will with you self def return".split()
+    "this use was when will with you self def return"
 )
+_COMMON = frozenset(_COMMON_LIST.split())
 
 
 def pairs(text: str, origin: str) -> Iterator[Pair]:

@@ -58,7 +58,7 @@ TEST_PACKAGES = frozenset({"boltons", "flask", "requests"})
 
 
 class Packages(Corpus):
-    """CNLE: cheat sheets, commented statements; CSNE: functions with docstrings, whole packages as test split."""
+    """CNLE: cheat sheets and commented code; CSNE: functions with docstrings, whole packages as test."""
 
     name = "pypi"
     tasks = ("cnle", "csne")
