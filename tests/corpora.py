@@ -8,12 +8,12 @@ import zipfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FUNCTION = '''def {name}(items, limit):
+FUNCTION = '''def {name}(items, {most}):
     """Return {what} items, up to a limit."""
     found = []
     for item in items:
         found.append(item + {number})
-    return found[:limit]
+    return found[:{most}]
 '''
 
 
@@ -44,8 +44,9 @@ def conala(rows=12):
 
 def function(number):
     """Return a function's source and its documentation."""
+    most = "limit" if number % 2 else "bound"  # two names, so that there is one to rename to
     return (
-        FUNCTION.format(name=f"collect_{number}", what=f"the {number}", number=number),
+        FUNCTION.format(name=f"collect_{number}", what=f"the {number}", number=number, most=most),
         f"Return the {number} items, up to a limit.",
     )
 

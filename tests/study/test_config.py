@@ -145,7 +145,12 @@ def test_unknown_keys(path, value, expected):
         (
             "datasets.cnle.encoder",
             "bert",
-            "datasets.cnle.encoder: 'bert' isn't in `encoders`; allowed are minilm",
+            "datasets.cnle.encoder: there is no 'bert'; allowed are minilm",
+        ),
+        (
+            "datasets.cnle.grader",
+            "gpt",
+            "datasets.cnle.grader: there is no 'gpt'; allowed are embedding",
         ),
     ],
 )

@@ -47,6 +47,26 @@ def embedding_options(wildcards):
     return f"{encoder_option(wildcards)} --pooling {study.encoders[name].pooling}"
 
 
+def masked_model_of(wildcards):
+    """The manifest of the model that proposes variables' names, where a dataset has one."""
+    name = study.datasets[wildcards.dataset].masked_model
+    return [] if name is None else f"results/encoders/{name}/manifest.json"
+
+
+def masked_model_option(wildcards):
+    """The option that names that model."""
+    name = study.datasets[wildcards.dataset].masked_model
+    return "" if name is None else f"--masked-model results/encoders/{name}"
+
+
+def service_options(name):
+    """The options that name a service and the cache of its answers; none for the offline ways."""
+    if name not in study.services:
+        return ""
+    settings = study.services[name].model_dump_json()
+    return f"--service '{settings}' --cache results/services/{name}.sqlite"
+
+
 def graded_or_filtered(wildcards):
     """Only intents are graded for relevance: functions come with their own descriptions."""
     stage = "grade" if study.datasets[wildcards.dataset].task == "cnle" else "filter"

@@ -80,8 +80,11 @@ rule grade:
     threads: workflow.cores
     params:
         encoder=embedding_options,
+        service=lambda wildcards: service_options(
+            study.datasets[wildcards.dataset].grader
+        ),
     shell:
-        "clme dataset grade {input.pairs} {params.encoder} --output {output} 2>&1 | tee {log}"
+        "clme dataset grade {input.pairs} {params.service} {params.encoder} --output {output} 2>&1 | tee {log}"
 
 
 rule deduplicate:
@@ -141,6 +144,7 @@ rule rephrase:
     input:
         pairs=f"{STAGES}/split.parquet",
         encoder=encoder_of,
+        masked_model=masked_model_of,
     output:
         f"{STAGES}/rephrase.parquet",
     log:
@@ -154,9 +158,14 @@ rule rephrase:
         seed=study.seed,
         folds=study.folds,
         encoder=embedding_options,
+        masked_model=masked_model_option,
+        service=lambda wildcards: service_options(
+            study.datasets[wildcards.dataset].rewriter
+        ),
     shell:
         "clme dataset rephrase {input.pairs} --name {wildcards.dataset} --settings {params.settings:q}"
-        " --seed {params.seed} --folds {params.folds} {params.encoder} --output {output} 2>&1 | tee {log}"
+        " --seed {params.seed} --folds {params.folds} {params.encoder} {params.masked_model}"
+        " {params.service} --output {output} 2>&1 | tee {log}"
 
 
 rule neighbours:

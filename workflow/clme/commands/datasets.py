@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from clme.datasets.services import Service
     from clme.datasets.settings import DatasetSettings
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -54,6 +55,16 @@ def _embedding(command: Command) -> Command:
     return _encoder(pooling(command))
 
 
+def _service(command: Command) -> Command:
+    text = 'A language-model service as JSON, such as {"base_url": "http://localhost:8000/v1", "model": "x"}.'
+    service = click.option("--service", help=text)
+    cache = click.option("--cache", type=FILE, help="SQLite file of the service's answers.")
+    dry = click.option(
+        "--dry-run", is_flag=True, help="Only say what the service would be asked, and its cost."
+    )
+    return service(cache(dry(command)))
+
+
 def _published(command: Command) -> Command:
     text = "CSV of the paper's Table III, for the card."
     return click.option("--published", type=FILE, required=True, help=text)(command)
@@ -68,6 +79,26 @@ def _parsed(settings: str) -> "DatasetSettings":
     from clme.study.settings import parse
 
     return parse(DatasetSettings, settings)
+
+
+def _asked(
+    service: str | None, cache: Path | None, dry_run: bool, tokens: int, prompts: Callable[[], list[str]]
+) -> "Service | None":
+    """Return the service that is to be asked, after saying what that would cost; None if none is named."""
+    if service is None:
+        if dry_run:
+            click.echo("no service is asked")
+        return None
+    from clme.datasets.services import Service
+    from clme.datasets.settings import ServiceSettings
+    from clme.errors import UserError
+    from clme.study.settings import parse
+
+    if cache is None:
+        raise UserError("--cache: is needed with --service")
+    found = Service(parse(ServiceSettings, service), cache, tokens)
+    click.echo(str(found.estimate(prompts())))
+    return found
 
 
 def _write(output: Path, frame: Any, schema: Any, **metadata: str) -> None:
@@ -128,16 +159,30 @@ def filter_pairs(pairs: Path, settings: str, encoder_folder: Path, output: Path)
 
 @dataset.command()
 @click.argument("pairs", type=FILE)
+@_service
 @_embedding
 @_output
-def grade(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None:
-    """Grade the relevance of intent and code of all PAIRS in five levels."""
+def grade(
+    pairs: Path,
+    service: str | None,
+    cache: Path | None,
+    dry_run: bool,
+    encoder_folder: Path,
+    pooling: str,
+    output: Path,
+) -> None:
+    """Grade the relevance of intent and code of all PAIRS in five levels, by a service or by the encoder."""
     from clme.datasets import grading
     from clme.datasets.encoder import Encoder
     from clme.datasets.schema import GRADED, PAIRS
     from clme.files import read_parquet
 
-    _write(output, grading.grade(read_parquet(pairs, schema=PAIRS), Encoder(encoder_folder, pooling)), GRADED)
+    frame = read_parquet(pairs, schema=PAIRS)
+    asked = _asked(service, cache, dry_run, grading.GRADE_TOKENS, lambda: grading.prompts(frame))
+    if asked is None and not dry_run:
+        _write(output, grading.grade(frame, Encoder(encoder_folder, pooling)), GRADED)
+    elif asked is not None and not dry_run:
+        _write(output, grading.grade_by_service(frame, asked), GRADED)
 
 
 @dataset.command()
@@ -192,7 +237,9 @@ def embed(pairs: Path, encoder_folder: Path, pooling: str, output: Path) -> None
 @_settings
 @_folds
 @_seed
+@_service
 @_embedding
+@click.option("--masked-model", type=FOLDER, help="Folder of a masked model that proposes variables' names.")
 @_output
 def rephrase(
     pairs: Path,
@@ -200,19 +247,38 @@ def rephrase(
     settings: str,
     folds: int,
     seed: int,
+    service: str | None,
+    cache: Path | None,
+    dry_run: bool,
     encoder_folder: Path,
     pooling: str,
+    masked_model: Path | None,
     output: Path,
 ) -> None:
     """Rephrase the targeted PAIRS: intents are rewritten, variables of functions renamed."""
     from clme.datasets import rephrasing
     from clme.datasets.encoder import Encoder
+    from clme.datasets.masked import MaskedModel
     from clme.datasets.schema import REPHRASES, SPLIT
     from clme.files import read_parquet
 
     frame = read_parquet(pairs, schema=SPLIT)
-    if _parsed(settings).task == "cnle":
+    intents = _parsed(settings).task == "cnle"
+    asked = _asked(
+        service if intents else None,
+        cache,
+        dry_run,
+        rephrasing.REWRITE_TOKENS,
+        lambda: rephrasing.prompts(frame),
+    )
+    if dry_run:
+        return
+    if asked is not None:
+        found = rephrasing.rewrite_by_service(frame, asked)
+    elif intents:
         found = rephrasing.rewrite_intents(frame, name, folds, seed)
+    elif masked_model is not None:
+        found = rephrasing.rename_by_masked_model(frame, MaskedModel(masked_model))
     else:
         found = rephrasing.rename_variables(frame, Encoder(encoder_folder, pooling))
     _write(output, found, REPHRASES)

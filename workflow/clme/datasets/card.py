@@ -8,8 +8,8 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from clme.datasets import grading, rephrasing
 from clme.datasets.encoder import Encoder
-from clme.datasets.grading import LEVELS
 from clme.datasets.settings import DatasetSettings
 from clme.datasets.sources import Material
 
@@ -47,7 +47,7 @@ def counts(stages: Mapping[str, pd.DataFrame], cases: pd.DataFrame) -> dict[str,
 def grades(graded: pd.DataFrame) -> dict[str, int]:
     """Return how many pairs have each grade, from the lowest, as Table II has them."""
     found = graded["grade"].value_counts()
-    return {level: int(found.get(level, 0)) for level in LEVELS}
+    return {level: int(found.get(level, 0)) for level in grading.LEVELS}
 
 
 def lengths(cases: pd.DataFrame, encoder: Encoder) -> list[dict[str, object]]:
@@ -109,6 +109,9 @@ def render(
         dataset=dataset,
         subject=SUBJECTS[settings.task],
         settings=json.dumps(settings.model_dump(), indent=2),
+        how=settings,
+        edges=", ".join(map(str, grading.EDGES)),
+        prompts={"grade": grading.PROMPT, "rewrite": rephrasing.PROMPT},
         materials=materials,
         task=settings.task,
         source=settings.source,

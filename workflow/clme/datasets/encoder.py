@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging
 
 from clme.errors import UserError
@@ -13,6 +13,18 @@ from clme.progress import Progress
 
 BATCH_TOKENS = 8192
 BATCH_TEXTS = 4096
+
+
+def accelerator() -> torch.device:
+    """Return the accelerator, or the processor where there is none."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found if found is not None else torch.empty(0).device
+
+
+def context_length(config: PretrainedConfig) -> int:
+    """Return how many tokens an encoder reads; RoBERTa's positions start after the padding token's number."""
+    reserved = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+    return int(config.max_position_embeddings) - reserved
 
 
 class Encoder:
@@ -38,9 +50,9 @@ class Encoder:
                 f"{folder}: no encoder can be loaded from here ({str(error).splitlines()[0]})"
             ) from error
         self._pooling = pooling
-        # RoBERTa's positions start after the padding token's number.
-        reserved = self._model.config.pad_token_id + 1 if self._model.config.model_type == "roberta" else 0
-        self._max_tokens = int(self._model.config.max_position_embeddings) - reserved
+        self._device = accelerator()
+        self._model.to(self._device)
+        self._max_tokens = context_length(self._model.config)
         self._tokenizer.model_max_length = 10**9  # lengths are handled here
 
     @property
@@ -75,9 +87,10 @@ class Encoder:
                 longest = len(ids[order[-1]])
                 batch = [order.pop() for _ in range(min(len(order), max(1, BATCH_TOKENS // longest)))]
                 encoded = self._tokenizer.pad({"input_ids": [ids[n] for n in batch]}, return_tensors="pt")
+                encoded = encoded.to(self._device)
                 hidden = self._model(**encoded).last_hidden_state
                 pooled = self._pooled(hidden, encoded["attention_mask"])
-                found[batch] = torch.nn.functional.normalize(pooled, dim=1).numpy()
+                found[batch] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
                 progress.advance(len(batch))
         return found
 

@@ -8,11 +8,15 @@ import pandas as pd
 from clme.datasets import renaming
 from clme.datasets.encoder import Encoder
 from clme.datasets.grading import spoken
+from clme.datasets.masked import MaskedModel
 from clme.datasets.neighbours import nearest
 from clme.datasets.rewriting import rewrite
+from clme.datasets.services import Service, prompt
 from clme.progress import Progress
 from clme.randomness import generator
 
+PROMPT = "rewrite-1"
+REWRITE_TOKENS = 128
 CANDIDATES = 50
 MIN_FUNCTIONS = 2
 
@@ -31,6 +35,34 @@ def rewrite_intents(split: pd.DataFrame, dataset: str, folds: int, seed: int) ->
     return pd.DataFrame(rows, columns=["pair_id", "rephrase"])
 
 
+def prompts(split: pd.DataFrame) -> list[str]:
+    """Return what a service is asked about each targeted intent."""
+    text = prompt(PROMPT)
+    return [text.format(intent=intent) for intent in split.loc[split["targeted"], "input"]]
+
+
+def rewrite_by_service(split: pd.DataFrame, service: Service) -> pd.DataFrame:
+    """Rewrite the targeted intents by a language model (schema REPHRASES).
+
+    Answers that are empty, of several lines or the same as the intent are left out.
+
+    Raises:
+        UserError: the service can't be asked.
+    """
+    targeted = split[split["targeted"]]
+    answers = service.ask(prompts(split), "rewrite")
+    rows = [
+        {"pair_id": pair_id, "rephrase": answer}
+        for pair_id, intent, answer in zip(targeted["pair_id"], targeted["input"], answers, strict=True)
+        if answer and "\n" not in answer and _plain(answer) != _plain(intent)
+    ]
+    return pd.DataFrame(rows, columns=["pair_id", "rephrase"])
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(".?!")
+
+
 def rename_variables(split: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """Rename the variables of the targeted functions (schema REPHRASES); those without any are left out.
 
@@ -38,17 +70,31 @@ def rename_variables(split: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """
     found = {pair["pair_id"]: renaming.renameable(pair["input"]) for pair in split.to_dict("records")}
     candidates = _similar_names(list(found.values()), encoder)
+    return _renamed(split, lambda _: candidates)
+
+
+def rename_by_masked_model(split: pd.DataFrame, model: MaskedModel) -> pd.DataFrame:
+    """Rename the variables of the targeted functions (schema REPHRASES); those without any are left out.
+
+    A variable's new name is one that a masked model finds likely in its place, but of another stem.
+    """
+    return _renamed(split, lambda code: model.candidates(code, renaming.renameable(code)).__getitem__)
+
+
+def _renamed(split: pd.DataFrame, candidates_in: Callable[[str], Callable[[str], list[str]]]) -> pd.DataFrame:
     targeted = split[split["targeted"]].to_dict("records")
     rows = []
     with Progress("rename variables", len(targeted), "function") as progress:
         for pair in targeted:
-            mapping = renaming.choose_names(pair["input"], found[pair["pair_id"]], candidates)
-            if mapping:
-                try:
-                    rephrase = renaming.rename(pair["input"], mapping)
-                    rows.append({"pair_id": pair["pair_id"], "rephrase": rephrase})
-                except ValueError:
-                    pass  # the check of the compiled program said no: the pair is left out
+            names = renaming.renameable(pair["input"])
+            if names:
+                mapping = renaming.choose_names(pair["input"], names, candidates_in(pair["input"]))
+                if mapping:
+                    try:
+                        rephrase = renaming.rename(pair["input"], mapping)
+                        rows.append({"pair_id": pair["pair_id"], "rephrase": rephrase})
+                    except ValueError:
+                        pass  # the check of the compiled program said no: the pair is left out
             progress.advance()
     return pd.DataFrame(rows, columns=["pair_id", "rephrase"])
 

@@ -14,9 +14,10 @@ PAIRS = pa.schema(
 """The unit of the pipeline: what the model is asked (CNLE an intent, CSNE a function) and what it is to say.
 `split` is the source's own (train or test; empty if it has none), `origin` says where the pair comes from."""
 
-GRADED = PAIRS.append(pa.field("similarity", pa.float64(), nullable=False)).append(
+GRADED = PAIRS.append(pa.field("similarity", pa.float64())).append(
     pa.field("grade", pa.string(), nullable=False)
 )
+"""The similarity is null where a service graded."""
 
 SPLIT = PAIRS.append(pa.field("targeted", pa.bool_(), nullable=False))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from clme.datasets.settings import DatasetSettings
+from clme.datasets.settings import DatasetSettings, ServiceSettings
 from clme.editors import registry
 from clme.errors import UserError
 from clme.study.settings import Compute, MomentsSettings, Selection, Task, Training
@@ -101,6 +101,9 @@ class StudyConfig(_Section):
     editors: Literal["all"] | list[str] = Field("all", description="registered editors, or all")
     variants: dict[Name, Variant] = Field({}, description="editors with other hyperparameters, by name")
     mirrors: Mirrors = Mirrors()
+    services: dict[Name, ServiceSettings] = Field(
+        {}, description="language models that grade and rewrite, by name"
+    )
     encoders: dict[Name, EncoderOrigin] = Field(description="embedding and masked models by name")
     datasets: dict[Name, DatasetSettings] = Field(min_length=1, description="datasets by name")
     models: dict[Name, Model] = Field(min_length=1, description="models by name")
@@ -181,6 +184,7 @@ def _fields_at(path: tuple[Any, ...]) -> list[str]:
         "training": Training,
         "moments": MomentsSettings,
         "mirrors": Mirrors,
+        "services": ServiceSettings,
         "encoders": EncoderOrigin,
         "datasets": DatasetSettings,
         "models": Model,
@@ -252,14 +256,20 @@ def _hyperparameter_problems(path: str, name: str, values: Any, protocol: str) -
     return []
 
 
+def _unknown(path: str, name: str | None, allowed: Sequence[str]) -> list[str]:
+    if name is None or name in allowed:
+        return []
+    return [f"{path}: there is no {name!r}{_meant(name, allowed)}; allowed are {', '.join(allowed)}"]
+
+
 def _reference_problems(config: StudyConfig) -> list[str]:
-    used = {f"datasets.{name}.encoder": one.encoder for name, one in config.datasets.items()}
-    problems = [
-        f"{path}: {name!r} isn't in `encoders`{_meant(name, list(config.encoders))};"
-        f" allowed are {', '.join(config.encoders)}"
-        for path, name in used.items()
-        if name not in config.encoders
-    ]
+    problems = []
+    encoders, services = list(config.encoders), list(config.services)
+    for name, dataset in config.datasets.items():
+        problems += _unknown(f"datasets.{name}.encoder", dataset.encoder, encoders)
+        problems += _unknown(f"datasets.{name}.masked_model", dataset.masked_model, encoders)
+        problems += _unknown(f"datasets.{name}.grader", dataset.grader, ["embedding", *services])
+        problems += _unknown(f"datasets.{name}.rewriter", dataset.rewriter, ["lexicon", *services])
     origins: dict[str, Origin] = {f"models.{name}": one for name, one in config.models.items()}
     origins |= {f"encoders.{name}": one for name, one in config.encoders.items()}
     for path, one in origins.items():

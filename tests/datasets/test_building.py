@@ -1,0 +1,118 @@
+"""All stages by their commands, in one process, on small files in the public layouts."""
+
+import json
+
+import pytest
+
+import corpora
+import tiny
+from chat_server import Chat
+from clme.cli import group
+from clme.datasets.schema import CASES
+from clme.files import read_parquet
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    tiny.build_encoder(root / "encoder")
+    tiny.build_masked_model(root / "masked")
+    return root
+
+
+def run(*arguments):
+    group.main(["dataset", *map(str, arguments)], standalone_mode=False)
+
+
+def build(folder, models, task, source, *, service=(), rephrase=(), **changes):
+    stages = folder / "stages"
+    settings = json.dumps({"task": task, "source": source, "encoder": "tiny", "neighbours": 2, **changes})
+    about = ["--name", task, "--settings", settings]
+    encoder = ["--encoder", models / "encoder"]
+    run("extract", folder / "corpus", *about, "--output", stages / "extract.parquet")
+    run("filter", stages / "extract.parquet", *about[2:], *encoder, "--output", stages / "filter.parquet")
+    last = "filter"
+    if task == "cnle":
+        run("grade", stages / "filter.parquet", *service, *encoder, "--output", stages / "grade.parquet")
+        last = "grade"
+    run("deduplicate", stages / f"{last}.parquet", "--output", stages / "deduplicate.parquet")
+    run("split", stages / "deduplicate.parquet", *about, "--output", stages / "split.parquet")
+    run(
+        "embed", stages / "split.parquet", *encoder, "--pooling", "cls", "--output", stages / "embeddings.npy"
+    )
+    options = [*about, *service, *rephrase, *encoder]
+    run("rephrase", stages / "split.parquet", *options, "--output", stages / "rephrase.parquet")
+    inputs = [stages / "split.parquet", stages / "rephrase.parquet", stages / "embeddings.npy"]
+    run("neighbours", *inputs, *about[2:], "--output", stages / "neighbours.parquet")
+    published = tiny_table(folder)
+    run("cases", stages, *about, *encoder, "--published", published, "--output", folder / "cases.parquet")
+    return read_parquet(folder / "cases.parquet", schema=CASES)
+
+
+def tiny_table(folder):
+    roles = ("effectiveness_input", "generalization_input", "specificity_input", "edit_target")
+    lines = [f"{role},{name},1,1,1" for role in roles for name in ("CNLE", "CSNE")]
+    (folder / "table3.csv").write_text("\n".join(["role,dataset,mean,median,count", *lines]) + "\n")
+    return folder / "table3.csv"
+
+
+def test_conala_with_a_service(tmp_path, models):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.parquet").write_bytes(corpora.conala(30))
+    levels = ["Very Relevant", "Neutral", "Very Relevant"]
+
+    def answer(text):
+        if "Answer with exactly one of these levels" in text:
+            return levels[int(text.split("item[")[1].split("]")[0]) % 3]
+        return "put into order " + text.strip().rsplit(" ", 1)[1]
+
+    with Chat(answer) as chat:
+        service = ["--service", json.dumps({"base_url": chat.base_url, "model": "m"})]
+        service += ["--cache", tmp_path / "answers.sqlite"]
+        named = {"grader": "chat", "rewriter": "chat"}
+        cases = build(tmp_path, models, "cnle", "conala", service=service, **named)
+        asked = len(chat.asked)
+        run(
+            "grade", tmp_path / "stages/filter.parquet", *service, "--dry-run",
+            "--encoder", models / "encoder", "--output", tmp_path / "never.parquet",
+        )  # fmt: skip
+        assert len(chat.asked) == asked == 30 + 3
+    assert not (tmp_path / "never.parquet").exists()
+    assert len(cases) == round(20 / 6)
+    assert cases["rephrase"].str.startswith("Intent: put into order ").all()
+    told = json.loads((tmp_path / "stages.json").read_text())
+    assert (told["extract"], told["filter"], told["grade"]) == (30, 30, 20)
+    statistics = json.loads((tmp_path / "statistics.json").read_text())
+    assert statistics["grades"]["Neutral"] == 10
+    assert {row["role"] for row in statistics["lengths"]} >= {"edit_target", "specificity_input"}
+    card = (tmp_path / "README.md").read_text()
+    assert "a.parquet" in card
+    assert "graded by a language model" in card
+    assert "rewritten by a lexicon" not in card
+
+
+def test_codesearchnet_with_a_masked_model(tmp_path, models):
+    (tmp_path / "corpus" / "python").mkdir(parents=True)
+    for split, numbers in {"train": range(8), "test": range(50, 54)}.items():
+        content = corpora.parquet(corpora.searchnet_rows(numbers, split))
+        (tmp_path / "corpus" / "python" / f"{split}-0.parquet").write_bytes(content)
+    cases = build(tmp_path, models, "csne", "codesearchnet", rephrase=["--masked-model", models / "masked"])
+    assert 0 < len(cases) <= 4
+    assert (cases["prompt"] != cases["rephrase"]).all()
+    assert cases["origin"].str.startswith("https://example.org/5").all()
+    near = {int(text.split("collect_")[1].split("(")[0]) for texts in cases["neighbours"] for text in texts}
+    assert near <= set(range(8)), "neighbours are never of the test split"
+
+
+def test_the_archive(tmp_path, models):
+    for name, content in corpora.archive().items():
+        (tmp_path / name).write_bytes(content)
+    settings = json.dumps({"task": "cnle", "source": "released", "encoder": "tiny"})
+    output = tmp_path / "out" / "cases.parquet"
+    run(
+        "released", tmp_path, "--name", "cnle", "--settings", settings, "--encoder", models / "encoder",
+        "--published", tiny_table(tmp_path), "--output", output,
+    )  # fmt: skip
+    assert len(read_parquet(output, schema=CASES)) == 6
+    assert json.loads((output.parent / "stages.json").read_text()) == {"extract": 6, "cases": 6}
+    assert "authors' own cases" in (output.parent / "README.md").read_text()
