@@ -11,6 +11,8 @@ from clme.cli import group
 from clme.datasets.schema import CASES
 from clme.files import read_parquet
 
+LABELLED = 100
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -63,7 +65,8 @@ def test_conala_with_a_service(tmp_path, models):
 
     def answer(text):
         if "Answer with exactly one of these levels" in text:
-            return levels[int(text.split("item[")[1].split("]")[0]) % 3]
+            ours = "values.sort(key=lambda item: item[" in text
+            return levels[int(text.split("item[")[1].split("]")[0]) % 3] if ours else levels[0]
         return "put into order " + text.strip().rsplit(" ", 1)[1]
 
     with Chat(answer) as chat:
@@ -76,7 +79,7 @@ def test_conala_with_a_service(tmp_path, models):
             "grade", tmp_path / "stages/filter.parquet", *service, "--dry-run",
             "--encoder", models / "encoder", "--output", tmp_path / "never.parquet",
         )  # fmt: skip
-        assert len(chat.asked) == asked == 30 + 3
+        assert len(chat.asked) == asked == LABELLED + 30 + 3
     assert not (tmp_path / "never.parquet").exists()
     assert len(cases) == round(20 / 6)
     assert cases["rephrase"].str.startswith("Intent: put into order ").all()
@@ -84,6 +87,7 @@ def test_conala_with_a_service(tmp_path, models):
     assert (told["extract"], told["filter"], told["grade"]) == (30, 30, 20)
     statistics = json.loads((tmp_path / "statistics.json").read_text())
     assert statistics["grades"]["Neutral"] == 10
+    assert (statistics["agreement"]["pairs"], statistics["agreement"]["kept"]) == (LABELLED, LABELLED)
     assert {row["role"] for row in statistics["lengths"]} >= {"edit_target", "specificity_input"}
     card = (tmp_path / "README.md").read_text()
     assert "a.parquet" in card

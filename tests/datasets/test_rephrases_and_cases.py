@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clme.datasets import card, cases, rephrasing
+from clme.datasets.agreement import measure
 from clme.datasets.renaming import same_program
 from clme.datasets.rewriting import FRAMES, rewrite
 from clme.datasets.schema import CASES, NEIGHBOURS, REPHRASES
@@ -208,7 +209,9 @@ def test_what_cannot_be_put_together_is_told(made, tmp_path):
         cases.assemble(split, none, near, "cnle", dataset(), 2)
 
 
-GRADES = {"Irrelevant": 16, "Very Relevant": 4}
+GRADED = card.Graded(
+    {"Irrelevant": 16, "Very Relevant": 4}, measure(lambda pairs: pairs.assign(grade=pairs["label"]))
+)
 MATERIALS = [Material("words==1.0", "sha256 0", "MIT")]
 
 
@@ -224,11 +227,13 @@ def test_a_card_says_how_the_dataset_came_about(made):
         "specificity_input": (4, 4, 9),
         "edit_target": (3, 3, 3),
     }
-    text = card.render("words", dataset(), frame, passed, GRADES, lengths, MATERIALS, PUBLISHED)
+    text = card.render("words", dataset(), frame, passed, GRADED, lengths, MATERIALS, PUBLISHED)
     assert text.startswith("# Dataset words\n")
     assert "| 30 | pairs of the source |" in text
     assert "| 3 | could be rephrased: the cases |" in text
     assert "| effectiveness input | 4.00 |" in text
     assert "Intent: intent 0\nCode: x = 1" in text
     assert "{{" not in text
+    assert "hand labels of 100 pairs" in text
+    assert "| the five levels | 1.00 |" in text
     assert all(part in text for part in ("words==1.0", "sha256 0", "MIT", "| Irrelevant | 16 |"))

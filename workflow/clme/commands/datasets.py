@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from clme.datasets.card import Graded
     from clme.datasets.services import Service
     from clme.datasets.settings import DatasetSettings
 
@@ -171,18 +172,32 @@ def grade(
     pooling: str,
     output: Path,
 ) -> None:
-    """Grade the relevance of intent and code of all PAIRS in five levels, by a service or by the encoder."""
-    from clme.datasets import grading
+    """Grade the relevance of intent and code of all PAIRS in five levels, by a service or by the encoder.
+
+    The hand-labelled pairs are graded, too: OUTPUT's metadata say how well the grader agrees with them.
+    """
+    import json
+    from functools import partial
+
+    import pandas as pd
+
+    from clme.datasets import agreement, grading
     from clme.datasets.encoder import Encoder
     from clme.datasets.schema import GRADED, PAIRS
     from clme.files import read_parquet
 
     frame = read_parquet(pairs, schema=PAIRS)
-    asked = _asked(service, cache, dry_run, grading.GRADE_TOKENS, lambda: grading.prompts(frame))
-    if asked is None and not dry_run:
-        _write(output, grading.grade(frame, Encoder(encoder_folder, pooling)), GRADED)
-    elif asked is not None and not dry_run:
-        _write(output, grading.grade_by_service(frame, asked), GRADED)
+    both = pd.concat([agreement.labels(), frame])
+    asked = _asked(service, cache, dry_run, grading.GRADE_TOKENS, lambda: grading.prompts(both))
+    if dry_run:
+        return
+    if asked is None:
+        by = partial(grading.grade, encoder=Encoder(encoder_folder, pooling))
+    else:
+        by = partial(grading.grade_by_service, service=asked)
+    # The labelled ones first: a grader that can't grade is known after a hundred answers.
+    agreed = agreement.measure(by)
+    _write(output, by(frame), GRADED, agreement=json.dumps(agreed))
 
 
 @dataset.command()
@@ -324,9 +339,11 @@ def make_cases(
 ) -> None:
     """Put the results of the other stages (in the folder STAGES) together: the cases and their card.
 
-    Beside OUTPUT, the card README.md, stages.json (pairs that passed) and statistics.json (grades, lengths)
-    are written.
+    Beside OUTPUT, the card README.md, stages.json (pairs that passed) and statistics.json (grades, their
+    agreement with hand labels, lengths) are written.
     """
+    import json
+
     from clme.datasets import card, cases
     from clme.datasets.schema import NEIGHBOURS, REPHRASES, SPLIT
     from clme.files import read_metadata, read_parquet
@@ -338,15 +355,16 @@ def make_cases(
     frame = cases.assemble(split_pairs, rewritten, near, name, parsed, folds)
     names = ["extract", "filter", *(["grade"] if parsed.task == "cnle" else []), "deduplicate"]
     frames = {stage: read_parquet(stages / f"{stage}.parquet") for stage in names} | {"split": split_pairs}
-    grades = None
+    graded = None
     if "grade" in frames:
         from clme.datasets.grading import relevant
 
-        grades = card.grades(frames["grade"])
+        agreed = read_metadata(stages / "grade.parquet")["agreement"]
+        graded = card.Graded(card.grades(frames["grade"]), json.loads(agreed))
         frames["grade"] = relevant(frames["grade"])
     passed = card.counts(frames, frame)
     materials = read_metadata(stages / "extract.parquet").get("materials", "[]")
-    _finish(output, name, parsed, seed, frame, passed, grades, materials, encoder_folder, published)
+    _finish(output, name, parsed, seed, frame, passed, graded, materials, encoder_folder, published)
 
 
 @dataset.command()
@@ -398,7 +416,7 @@ def _finish(
     seed: int,
     cases: Any,
     passed: dict[str, int],
-    grades: dict[str, int] | None,
+    graded: "Graded | None",
     materials: str,
     encoder_folder: Path,
     published: Path,
@@ -415,8 +433,8 @@ def _finish(
 
     measured = card.lengths(cases, Encoder(encoder_folder))
     made_of = [Material(**one) for one in json.loads(materials)]
-    text = card.render(name, settings, cases, passed, grades, measured, made_of, published)
-    described = {"grades": grades, "lengths": measured}
+    text = card.render(name, settings, cases, passed, graded, measured, made_of, published)
+    described = {**(vars(graded) if graded else {"grades": None}), "lengths": measured}
     write_text(output.with_name("stages.json"), json.dumps(passed, indent=2) + "\n")
     write_text(output.with_name("statistics.json"), json.dumps(described, indent=2) + "\n")
     write_text(output.with_name("README.md"), text)

@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -25,6 +26,19 @@ STAGES = {
     "targeted": "are targeted",
     "cases": "could be rephrased: the cases",
 }
+
+
+@dataclass(frozen=True)
+class Graded:
+    """What the card tells of grading.
+
+    Attributes:
+        grades: how many pairs have each grade, from `grades`.
+        agreement: with hand labels, from `agreement.measure`.
+    """
+
+    grades: Mapping[str, int]
+    agreement: Mapping[str, float]
 
 
 def counts(stages: Mapping[str, pd.DataFrame], cases: pd.DataFrame) -> dict[str, int]:
@@ -77,7 +91,7 @@ def render(
     settings: DatasetSettings,
     cases: pd.DataFrame,
     passed: Mapping[str, int],
-    grades: Mapping[str, int] | None,
+    graded: Graded | None,
     measured: list[dict[str, object]],
     materials: Sequence[Material],
     published: Path,
@@ -89,7 +103,7 @@ def render(
         settings: how it was built.
         cases: schema CASES.
         passed: from `counts`.
-        grades: from `grades`; None where nothing was graded.
+        graded: None where nothing was graded.
         measured: from `lengths`.
         materials: what it was made of.
         published: the CSV of the paper's Table III.
@@ -116,7 +130,7 @@ def render(
         task=settings.task,
         source=settings.source,
         passed=passed,
-        grades=grades,
+        graded=graded,
         stages={name: said for name, said in STAGES.items() if name in passed},
         measured=measured,
         paper=paper,
