@@ -64,9 +64,16 @@ lock: $(READY)  ## write the lock anew from what the virtual environment holds
 .PHONY: reproduce
 reproduce: $(READY) have-latex  ## run the whole study: data, edits, figures, tables, report, paper
 	@$(SNAKEMAKE)
+	@$(MAKE) --no-print-directory provenance
 	@clme timings
 	@command -v latexmk >/dev/null || { echo; \
 	  echo "The paper's PDF needs LaTeX:  $(APT) $(LATEX)"; echo "and then:  make paper"; }
+
+# What made each result: jobs, code, environments, run times. Made anew only when a result has changed.
+.PHONY: provenance
+provenance: results/provenance.html
+results/provenance.html: $(READY) $(wildcard results/timings.parquet)
+	@$(SNAKEMAKE) --report $@ --quiet all
 
 # LaTeX is installed where that needs no password; without it everything but the PDF is made.
 .PHONY: have-latex

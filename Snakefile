@@ -24,6 +24,9 @@ except UserError as error:
 SOURCE = Path(workflow.basedir)
 
 
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     model="|".join(map(re.escape, study.models)),
     dataset="|".join(map(re.escape, study.datasets)),

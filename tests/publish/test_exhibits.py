@@ -3,11 +3,12 @@
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 import synthetic
 
 from clme.errors import UserError
-from clme.publish import comparisons, decrease, drawing, exhibits, numbers, published, slips
+from clme.publish import comparisons, decrease, drawing, exhibits, numbers, published, reach, slips
 from clme.publish.paper import typeset
 from clme.publish.results import Results
 
@@ -92,6 +93,32 @@ def test_every_published_cell_is_there_and_ours_are_null_where_not_run(results):
         (ours["dataset"] == "cnle") & (ours["dimension"] == "effectiveness") & (ours["metric"] == "em")
     ]
     assert grace["published"].item() == pytest.approx((93.67 + 90.34 + 80.09) / 3)
+
+
+def test_what_generalization_lacks_is_due_to_the_key_or_to_the_value():
+    distances = pd.DataFrame(
+        {
+            "case_id": ["d", "c", "b", "a", "a"],
+            "key": [*["last"] * 4, "mean"],
+            "radius": 1.0,
+            "to_rephrase": [2.0, 2.0, 0.5, 1.0, 9.0],
+        }
+    )
+    edits = pd.DataFrame({"case_id": ["a", "b", "c", "d"], "generalization_em": [1.0, 0.0, 0.0, 1.0]})
+    found = reach.parts(distances, edits, "grace")
+    assert found == {"fires": 0.5, "exact": 0.5, "by_key": 0.25, "by_value": 0.25}
+
+
+def test_a_study_with_a_grace_has_its_exhibits(tmp_path):
+    config = synthetic.study(editors=["none", "grace", "a_grace_wo_cl", "a_grace"])
+    full = Results(synthetic.write(tmp_path, config, cases=6), synthetic.PUBLISHED)
+    assert {"table_6", "table_keys", "figure_2", "figure_5", "figure_6"} <= set(
+        drawing.write_all(full, tmp_path)
+    )
+    for row in reach.table_keys(full).sections[0]:
+        for first in (1, 5):
+            _, exact, key, value = (cell.value for cell in row[first : first + 4])
+            assert exact + key + value == pytest.approx(100)
 
 
 def test_the_lead_is_of_the_best_over_the_next(results):

@@ -62,7 +62,12 @@ for name, exhibit in TABLES.items():
             REFERENCES,
         output:
             tex=f"results/tables/{name}.tex",
-            html=f"results/tables/{name}.html",
+            html=report(
+                f"results/tables/{name}.html",
+                caption="../report/exhibit.rst",
+                category="Tables",
+                labels={"table": exhibit.caption},
+            ),
         log:
             f"results/logs/{name}.log",
         benchmark:
@@ -71,6 +76,7 @@ for name, exhibit in TABLES.items():
             "../../envs/publish.yaml"
         params:
             name=name,
+            caption=exhibit.caption,
             folder=subpath(output[0], parent=True),
             printed=PRINTED,
         shell:
@@ -86,7 +92,14 @@ for name, exhibit in FIGURES.items():
             drawn_from(exhibit),
             REFERENCES,
         output:
-            multiext(f"results/figures/{name}", ".pdf", ".svg", ".png"),
+            pdf=f"results/figures/{name}.pdf",
+            svg=report(
+                f"results/figures/{name}.svg",
+                caption="../report/exhibit.rst",
+                category="Figures",
+                labels={"figure": name.removeprefix("figure_")},
+            ),
+            png=f"results/figures/{name}.png",
         log:
             f"results/logs/{name}.log",
         benchmark:
@@ -95,6 +108,7 @@ for name, exhibit in FIGURES.items():
             "../../envs/publish.yaml"
         params:
             name=name,
+            caption=exhibit.caption,
             folder=subpath(output[0], parent=True),
             printed=PRINTED,
         shell:
@@ -148,7 +162,12 @@ rule paper:
         numbers="results/numbers.json",
         exhibits=PRINTED_FILES,
     output:
-        "results/paper.pdf",
+        report(
+            "results/paper.pdf",
+            caption="../report/paper.rst",
+            category="Paper and cases",
+            labels={"what": "paper"},
+        ),
     log:
         "results/logs/paper.log",
     benchmark:
@@ -172,7 +191,12 @@ rule report:
         "results/numbers.json",
         expand("results/datasets/{dataset}/cases.parquet", dataset=study.datasets),
     output:
-        "results/report.html",
+        report(
+            "results/report.html",
+            caption="../report/cases.rst",
+            category="Paper and cases",
+            labels={"what": "all cases to browse"},
+        ),
     log:
         "results/logs/report.log",
     benchmark:

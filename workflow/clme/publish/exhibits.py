@@ -55,6 +55,12 @@ TABLES: Mapping[str, Exhibit] = {
     "table_4_intervals": Exhibit("Table IV with intervals.", "proficiency:table_4_intervals", ("metrics",)),
     "table_5": Exhibit("Decrease of effectiveness from CSNE to CNLE.", "decrease:table_5", ("edits",)),
     "table_6": Exhibit("Proficiency of A-GRACE.", "proficiency:table_6", ("metrics",), _AUGMENTED),
+    "table_keys": Exhibit(
+        "What generalization lacks: the key or the value.",
+        "reach:table_keys",
+        ("edits", "distances"),
+        _ENCODED,
+    ),
     "table_comparisons": Exhibit(
         "The best editor against the next best.", "comparisons:table_comparisons", ("metrics", "comparisons")
     ),
