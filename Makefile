@@ -98,9 +98,10 @@ figures: $(if $(wildcard $(READY)),$(READY),$(LIGHT))  ## draw all figures and t
 	@clme exhibits
 
 .PHONY: tuning
-tuning: PRESET = tune
-tuning: $(READY)  ## search the embedded model's hyperparameters: results/tuning.md
-	@$(SNAKEMAKE) results/tuning.md
+tuning: $(READY)  ## search the embedded model's hyperparameters: tuning/*/results/tuning.md
+	@for search in tune tune-weights; do \
+	  snakemake --configfile workflow/presets/$$search.yaml --cores $(CORES) --rerun-incomplete \
+	    --directory tuning/$$search -- results/tuning.md; done
 
 .PHONY: unlock
 unlock: $(READY)  ## let a run go on after one that was killed (no other may be running here)
@@ -108,7 +109,7 @@ unlock: $(READY)  ## let a run go on after one that was killed (no other may be 
 
 .PHONY: clean
 clean:  ## delete all results and the virtual environment
-	rm -rf $(VENV) .snakemake
+	rm -rf $(VENV) .snakemake tuning
 	find results -mindepth 1 ! -name .gitkeep -delete
 
 # Quality ---------------------------------------------------------------------------------------
