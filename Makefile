@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= all
+MEMORY ?= 4000
 PRESET ?=
 ARCHIVE ?=
 VENV := .venv
@@ -11,7 +12,8 @@ LIGHT := $(VENV)/.light
 LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extra
 APT := apt-get install --no-install-recommends --yes
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
-SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) --cores $(CORES) --rerun-incomplete
+SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) \
+  --default-resources mem_mb=1900 --resources mem_mb=$(MEMORY) --cores $(CORES) --rerun-incomplete
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -24,7 +26,8 @@ help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile \
 	  | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
 	@echo
-	@echo "  CORES=2 limits the cores, PRESET=smoke chooses another study of workflow/presets/,"
+	@echo "  CORES=2 limits the cores, MEMORY=8000 (MB) allows more jobs of 1.9 GB at a time,"
+	@echo "  PRESET=smoke chooses another study of workflow/presets/,"
 	@echo "  PYTHON=python3.12 chooses the interpreter of a new $(VENV)."
 
 # Virtual environment ---------------------------------------------------------------------------
