@@ -1,6 +1,9 @@
 """All stages by their commands, in one process, on small files in the public layouts."""
 
+import errno
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +12,7 @@ import tiny
 from chat_server import Chat
 from clme.cli import group
 from clme.datasets.schema import CASES
+from clme.errors import UserError
 from clme.files import read_parquet
 
 LABELLED = 100
@@ -120,3 +124,75 @@ def test_the_archive(tmp_path, models):
     assert len(read_parquet(output, schema=CASES)) == 6
     assert json.loads((output.parent / "stages.json").read_text()) == {"extract": 6, "cases": 6}
     assert "authors' own cases" in (output.parent / "README.md").read_text()
+
+
+# Bad input -----------------------------------------------------------------------------------------
+
+
+def searchnet(folder, **rows):
+    (folder / "corpus").mkdir()
+    for split, content in rows.items():
+        (folder / f"corpus/{split}.parquet").write_bytes(corpora.parquet(content))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (1, 0, "0 targeted and 1 non-targeted pairs are left; at least 1 and 5 are needed"),
+        (0, 1, "1 targeted and 0 non-targeted pairs are left"),
+        (4, 2, "2 targeted and 4 non-targeted pairs are left"),
+    ],
+)
+def test_a_source_of_too_few_rows(tmp_path, models, train, test, said):
+    rows = {
+        "train": corpora.searchnet_rows(range(train), "train"),
+        "test": corpora.searchnet_rows(range(50, 50 + test), "test"),
+    }
+    searchnet(tmp_path, **{split: content for split, content in rows.items() if content})
+    with pytest.raises(UserError, match=rf"datasets\.csne: {said}") as error:
+        build(tmp_path, models, "csne", "codesearchnet", neighbours=5)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cases.parquet").exists()
+
+
+def test_functions_that_do_not_parse_and_functions_of_a_docstring_only(tmp_path, models):
+    rows = corpora.searchnet_rows(range(50, 54), "test")
+    rows[0]["whole_func_string"] = "def f(items:\n    return items"
+    rows[1]["whole_func_string"] = 'def f(items):\n    """Return the items, up to a limit."""\n'
+    rows[2]["whole_func_string"] = 'def f(items): """Return the items, up to a limit."""\n'
+    for kept in (True, False):
+        folder = tmp_path / str(kept)
+        folder.mkdir()
+        searchnet(folder, train=corpora.searchnet_rows(range(8), "train"), test=rows)
+        cases = build(folder, models, "csne", "codesearchnet", docstring_in_code=kept)
+        told = json.loads((folder / "stages.json").read_text())
+        assert told["extract"] - told["filter"] == (1 if kept else 3)
+        origins = set(cases["origin"])
+        assert "https://example.org/53" in origins
+        assert "https://example.org/50" not in origins
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, models, monkeypatch):
+    searchnet(tmp_path, train=corpora.searchnet_rows(range(8), "train"))
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"extract\.parquet: can't be written \(No space left on device\)"):
+        build(tmp_path, models, "csne", "codesearchnet")
+    assert list((tmp_path / "stages").iterdir()) == []
+
+
+def test_two_builds_at_once_in_one_folder(tmp_path, models):
+    """Snakemake allows one; by hand both may run, and no file is ever half of one and half of the other."""
+    searchnet(
+        tmp_path,
+        train=corpora.searchnet_rows(range(8), "train"),
+        test=corpora.searchnet_rows(range(50, 54), "test"),
+    )
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: build(tmp_path, models, "csne", "codesearchnet"), range(2))
+    assert first.equals(second)
+    assert len(first) > 0
+    assert not [path for path in (tmp_path / "stages").iterdir() if path.name.startswith(".")]

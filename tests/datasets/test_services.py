@@ -2,10 +2,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -168,6 +170,32 @@ def test_a_damaged_cache(chat, tmp_path):
     (tmp_path / "answers.sqlite").write_bytes(b"nonsense" * 1000)
     with pytest.raises(UserError, match=r"answers\.sqlite: can't be used as a cache"):
         service(chat, tmp_path).ask(["a"], "x")
+
+
+def test_a_full_disk(chat, tmp_path, monkeypatch):
+    service(chat, tmp_path).ask(["a"], "x")
+    connect = sqlite3.connect
+
+    def small(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 3")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(UserError, match=r"answers\.sqlite: can't be written \(database or disk is full\)"):
+        service(chat, tmp_path).ask(["b" * 9000], "x")
+    monkeypatch.undo()
+    before = len(chat.asked)
+    assert service(chat, tmp_path).ask(["a"], "x") == ["A"]
+    assert len(chat.asked) == before
+
+
+def test_two_runs_at_once_pay_once(chat, tmp_path):
+    prompts = [f"p{number}" for number in range(20)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: service(chat, tmp_path).ask(prompts, "x"), range(2)))
+    assert found == [[text.upper() for text in prompts]] * 2
+    assert sorted(chat.asked) == sorted(prompts)
 
 
 # What is done with the answers -------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,20 +57,20 @@ def write_study(folder, source, task, zenodo="https://zenodo.org", **changes):
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
 
 
-def snakemake(folder, endpoint):
+def begin(folder, endpoint):
     command = [sys.executable, "-m", "snakemake", "datasets", "--configfile", "study.yaml"]
     command += ["--nocolor", "--cores", "1"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PATH": path, "HF_ENDPOINT": endpoint},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+    environment = {**os.environ, "PATH": path, "HF_ENDPOINT": endpoint}
+    together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **together)
+
+
+def snakemake(folder, endpoint):
+    process = begin(folder, endpoint)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said[-6000:]
+    return said
 
 
 def lock(folder):
@@ -105,6 +106,21 @@ def test_a_dataset_is_built_from_a_mirror_of_the_hub(folder, source, task, repos
         hub.requests.clear()
         assert "Nothing to be done" in snakemake(folder, hub.endpoint)
         assert not hub.requests
+
+
+def test_a_second_build_in_one_folder_is_refused(folder):
+    write_study(folder, "codesearchnet", "csne", neighbours=2)
+    with mirror(SEARCHNET_FILES, SEARCHNET) as hub:
+        first = begin(folder, hub.endpoint)
+        locks = folder / ".snakemake/locks"
+        while first.poll() is None and not (locks.is_dir() and any(locks.iterdir())):
+            time.sleep(0.05)
+        second = begin(folder, hub.endpoint)
+        refused, _ = second.communicate()
+        assert (second.returncode, "cannot be locked" in refused) == (1, True), refused[-3000:]
+        said, _ = first.communicate()
+        assert first.returncode == 0, said[-6000:]
+    assert (folder / "results/datasets/csne/cases.parquet").exists()
 
 
 @pytest.mark.parametrize("task", ["cnle", "csne"])

@@ -9,6 +9,7 @@ import symtable
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 import libcst as cst
 
@@ -17,6 +18,7 @@ REFLECTIVE = frozenset({"locals", "vars", "globals", "exec", "eval", "dir"})
 
 _REFLECTIVE_ATTRIBUTES = frozenset({"eval", "exec", "f_locals"})
 _CELL_STEPS = frozenset({"MAKE_CELL", "LOAD_CLOSURE"})
+_FAST = re.compile(r"(?:LOAD|STORE)_FAST(?:_BORROW)?")
 _EXAMPLE = re.compile(r"(?:>>>|^\s*\.\.\.)(.*)$", re.MULTILINE)
 _KEYWORD = re.compile(r"(\w+)\s*=(?!=)")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -36,11 +38,9 @@ def renameable(code: str) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = symtable.symtable(code, "<case>", "exec")
-        tree = cst.parse_module(code)
+        _, names = _parse(code)
     except (SyntaxError, ValueError, cst.ParserSyntaxError):
         return []
-    names = _Names()
-    tree.visit(names)
     if (
         names.attributes & _REFLECTIVE_ATTRIBUTES
         or names.star_import
@@ -115,6 +115,13 @@ class _Names(cst.CSTVisitor):
             self.shown |= set(inside.variables)
 
 
+@lru_cache(maxsize=1)  # one function after the other gets its new names and is renamed
+def _parse(code: str) -> tuple[cst.Module, _Names]:
+    tree, names = cst.parse_module(code), _Names()
+    tree.visit(names)
+    return tree, names
+
+
 class _Renamer(cst.CSTTransformer):
     """Renames variables; attributes, keywords of calls and of class patterns are no variables."""
 
@@ -155,7 +162,7 @@ def rename(code: str, mapping: Mapping[str, str]) -> str:
     Raises:
         ValueError: the result isn't the same program up to names.
     """
-    renamed = cst.parse_module(code).visit(_Renamer(mapping)).code
+    renamed = _parse(code)[0].visit(_Renamer(mapping)).code
     if not same_program(code, renamed, mapping):
         raise ValueError("renaming changed the program")
     return renamed
@@ -185,8 +192,14 @@ def _same_code(first: types.CodeType, second: types.CodeType, mapping: Mapping[s
 
 def _instructions(code: types.CodeType, mapping: Mapping[str, str]) -> list[dis.Instruction]:
     """Return the instructions; cells, which the compiler sorts by name, in the order of the new names."""
+    cells = {*code.co_cellvars, *code.co_freevars}
+
+    def handles_cells(step: dis.Instruction) -> bool:
+        # From Python 3.13 on closures are made of cells that are loaded like other variables.
+        return step.opname in _CELL_STEPS or (step.opname.startswith("LOAD_FAST") and step.argval in cells)
+
     found: list[dis.Instruction] = []
-    for cell, group in itertools.groupby(dis.get_instructions(code), lambda step: step.opname in _CELL_STEPS):
+    for cell, group in itertools.groupby(_steps(code), handles_cells):
         steps = list(group)
         found += (
             sorted(steps, key=lambda step: (step.opname, mapping.get(step.argval, step.argval)))
@@ -194,6 +207,17 @@ def _instructions(code: types.CodeType, mapping: Mapping[str, str]) -> list[dis.
             else steps
         )
     return found
+
+
+def _steps(code: types.CodeType) -> Iterator[dis.Instruction]:
+    """Yield the instructions; those of two variables, which Python has from 3.13 on, as two."""
+    for step in dis.get_instructions(code):
+        parts = _FAST.findall(step.opname)
+        if len(parts) == 2:
+            for part, name in zip(parts, step.argval, strict=True):
+                yield step._replace(opname=part, argval=name)
+        else:
+            yield step
 
 
 def _same_argument(mine: dis.Instruction, theirs: dis.Instruction, mapping: Mapping[str, str]) -> bool:
@@ -230,9 +254,9 @@ def choose_names(code: str, old: Iterable[str], candidates: Callable[[str], Iter
         old: the names to be replaced.
         candidates: names like a name, the best first.
     """
-    names = _Names()
-    cst.parse_module(code).visit(names)
-    taken = set(names.variables) | set(dir(builtins)) | set(keyword.kwlist) | set(keyword.softkwlist)
+    taken = (
+        set(_parse(code)[1].variables) | set(dir(builtins)) | set(keyword.kwlist) | set(keyword.softkwlist)
+    )
     mapping: dict[str, str] = {}
     for name in old:
         fitting = (

@@ -1,6 +1,7 @@
 """Makes the generalization input of each targeted pair (Section III-C, Step 3)."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ PROMPT = "rewrite-1"
 REWRITE_TOKENS = 128
 CANDIDATES = 50
 MIN_FUNCTIONS = 2
+POOL = 10_000
+"""Non-targeted functions whose variables are candidates: more take long and add little."""
 
 
 def rewrite_intents(split: pd.DataFrame, dataset: str, folds: int, seed: int) -> pd.DataFrame:
@@ -66,11 +69,13 @@ def _plain(text: str) -> str:
 def rename_variables(split: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """Rename the variables of the targeted functions (schema REPHRASES); those without any are left out.
 
-    A variable's new name is that of another variable of the corpus, near in meaning but of another stem.
+    A variable's new name is that of another variable of the corpus, near in meaning but of another stem. The
+    names of the targeted functions and of `POOL` others are candidates.
     """
-    found = {pair["pair_id"]: renaming.renameable(pair["input"]) for pair in split.to_dict("records")}
-    candidates = _similar_names(list(found.values()), encoder)
-    return _renamed(split, lambda _: candidates)
+    targeted, others = split[split["targeted"]], split[~split["targeted"]].head(POOL)
+    functions = _functions(targeted)
+    candidates = _similar_names([found for *_, found in functions + _functions(others)], encoder)
+    return _renamed(functions, lambda *_: candidates)
 
 
 def rename_by_masked_model(split: pd.DataFrame, model: MaskedModel) -> pd.DataFrame:
@@ -78,23 +83,32 @@ def rename_by_masked_model(split: pd.DataFrame, model: MaskedModel) -> pd.DataFr
 
     A variable's new name is one that a masked model finds likely in its place, but of another stem.
     """
-    return _renamed(split, lambda code: model.candidates(code, renaming.renameable(code)).__getitem__)
+    functions = _functions(split[split["targeted"]])
+    return _renamed(functions, lambda code, names: model.candidates(code, names).__getitem__)
 
 
-def _renamed(split: pd.DataFrame, candidates_in: Callable[[str], Callable[[str], list[str]]]) -> pd.DataFrame:
-    targeted = split[split["targeted"]].to_dict("records")
+def _functions(pairs: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
+    """Return each pair's identifier, its code, and the variables that can be renamed in it."""
+    found = []
+    with Progress("find variables", len(pairs), "function") as progress:
+        for pair_id, code in zip(pairs["pair_id"], pairs["input"], strict=True):
+            found.append((pair_id, code, renaming.renameable(code)))
+            progress.advance()
+    return found
+
+
+def _renamed(
+    functions: list[tuple[str, str, list[str]]],
+    candidates_in: Callable[[str, list[str]], Callable[[str], list[str]]],
+) -> pd.DataFrame:
     rows = []
-    with Progress("rename variables", len(targeted), "function") as progress:
-        for pair in targeted:
-            names = renaming.renameable(pair["input"])
-            if names:
-                mapping = renaming.choose_names(pair["input"], names, candidates_in(pair["input"]))
-                if mapping:
-                    try:
-                        rephrase = renaming.rename(pair["input"], mapping)
-                        rows.append({"pair_id": pair["pair_id"], "rephrase": rephrase})
-                    except ValueError:
-                        pass  # the check of the compiled program said no: the pair is left out
+    with Progress("rename variables", len(functions), "function") as progress:
+        for pair_id, code, names in functions:
+            mapping = renaming.choose_names(code, names, candidates_in(code, names)) if names else {}
+            if mapping:
+                # A ValueError: the check of the compiled program said no, and the pair is left out.
+                with suppress(ValueError):
+                    rows.append({"pair_id": pair_id, "rephrase": renaming.rename(code, mapping)})
             progress.advance()
     return pd.DataFrame(rows, columns=["pair_id", "rephrase"])
 
