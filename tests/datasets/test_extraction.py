@@ -1,12 +1,15 @@
 """What is read out of cheat sheets and modules."""
 
 import ast
+import hashlib
 import textwrap
 
 import pytest
 
+import wheels
 from clme.datasets import actionsheets
 from clme.datasets.functions import functions
+from clme.datasets.wheels import Wheel, files
 from clme.errors import UserError
 
 
@@ -145,3 +148,14 @@ def test_form_feeds_and_other_separators_do_not_shift_lines():
 @pytest.mark.parametrize("text", ["def f(:", "x = '\0'", ""])
 def test_a_module_that_does_not_parse_has_no_functions(text):
     assert list(functions(text, "m", "train", True)) == []
+
+
+def test_modules_that_are_not_utf8_are_passed_over_and_damaged_wheels_named(tmp_path):
+    content = {"words/a.py": "x = 'ü'".encode("latin-1"), "words/b.py": b"y = 1", "words/c.txt": b"z"}
+    wheel = Wheel("words==1.0", wheels.build(tmp_path, "words", "1.0", content), "MIT")
+    assert list(files(tmp_path, wheel, ".py")) == [("words/b.py", "y = 1")]
+    (path,) = tmp_path.glob("*.whl")
+    path.write_bytes(b"PK nonsense")
+    damaged = Wheel("words==1.0", hashlib.sha256(b"PK nonsense").hexdigest(), "MIT")
+    with pytest.raises(UserError, match=r"words-1\.0.*\.whl: damaged .*delete it and rerun"):
+        list(files(tmp_path, damaged, ".py"))
