@@ -13,6 +13,9 @@ LEVELS = ("Very Irrelevant", "Irrelevant", "Neutral", "Relevant", "Very Relevant
 EDGES = (0.07, 0.19, 0.23, 0.43)
 """Cosine similarities between the levels, chosen on hand-labelled pairs."""
 
+BLOCK = 100_000
+"""Pairs that are embedded at a time: bounds memory to about 1 GB with 768 dimensions."""
+
 PROMPT = "grade-1"
 GRADE_TOKENS = 8
 UNGRADED = "Ungraded"
@@ -30,9 +33,12 @@ def spoken(code: str) -> str:
 
 def grade(pairs: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """Grade each pair by the cosine of intent and code (schema GRADED)."""
-    intents = encoder.embed(pairs["input"].tolist(), "embed intents")
-    codes = encoder.embed([spoken(code) for code in pairs["target"]], "embed snippets")
-    similarity = (intents * codes).sum(axis=1, dtype=np.float64)
+    similarity = np.empty(len(pairs))
+    for start in range(0, len(pairs), BLOCK):
+        block = pairs.iloc[start : start + BLOCK]
+        intents = encoder.embed(block["input"].tolist(), "embed intents")
+        codes = encoder.embed([spoken(code) for code in block["target"]], "embed snippets")
+        similarity[start : start + BLOCK] = (intents * codes).sum(axis=1, dtype=np.float64)
     levels = [LEVELS[number] for number in np.searchsorted(EDGES, similarity, side="right")]
     return pairs.assign(similarity=similarity, grade=levels)
 
