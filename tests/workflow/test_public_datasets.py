@@ -15,6 +15,7 @@ import yaml
 
 import corpora
 import tiny
+from chat_server import Chat
 from clme.datasets.codesearchnet import REPOSITORY as SEARCHNET
 from clme.datasets.conala import REPOSITORY as CONALA
 from clme.datasets.released import RECORD
@@ -23,6 +24,7 @@ from clme.files import read_parquet
 from file_server import FileServer
 from hub_server import COMMIT, Hub
 
+LABELLED = 100
 ROOT = Path(__file__).parents[2]
 SEARCHNET_FILES = {
     "python/train-0.parquet": corpora.parquet(corpora.searchnet_rows(range(8), "train")),
@@ -45,11 +47,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_study(folder, source, task, zenodo="https://zenodo.org", **changes):
+def write_study(folder, source, task, zenodo="https://zenodo.org", services=(), **changes):
     content = {
         "study": "public",
         "editors": ["none"],
         "mirrors": {"zenodo": zenodo},
+        "services": dict(services),
         "encoders": {"tiny": {"source": "path:models/encoder"}},
         "datasets": {task: {"task": task, "source": source, "encoder": "tiny", **changes}},
         "models": {"tiny-llama": {"source": "path:models/llama"}},
@@ -85,27 +88,40 @@ def mirror(files, repository):
         yield hub
 
 
+def answer(text):
+    return "Very Relevant" if "these levels" in text else "put into order " + text.split()[-1]
+
+
 @pytest.mark.parametrize(
-    ("source", "task", "repository", "files"),
+    ("source", "task", "repository", "files", "used"),
     [
-        ("conala", "cnle", CONALA, {"data/train-0.parquet": corpora.conala(90)}),
-        ("codesearchnet", "csne", SEARCHNET, SEARCHNET_FILES),
+        (
+            "conala",
+            "cnle",
+            CONALA,
+            {"data/train-0.parquet": corpora.conala(30)},
+            {"grader": "chat", "rewriter": "chat"},
+        ),
+        ("codesearchnet", "csne", SEARCHNET, SEARCHNET_FILES, {}),
     ],
 )
-def test_a_dataset_is_built_from_a_mirror_of_the_hub(folder, source, task, repository, files):
-    # Random weights grade at random: with many like pairs some are Very Relevant.
-    write_study(folder, source, task, neighbours=2)
-    with mirror(files, repository) as hub:
+def test_a_dataset_is_built_from_a_mirror_of_the_hub(folder, source, task, repository, files, used):
+    with Chat(answer) as chat, mirror(files, repository) as hub:
+        services = {"chat": {"base_url": chat.base_url, "model": "the server's"}}
+        write_study(folder, source, task, services=services, neighbours=2, **used)
         snakemake(folder, hub.endpoint)
         cases = read_parquet(folder / f"results/datasets/{task}/cases.parquet", schema=CASES)
         assert len(cases) > 0
         assert cases["neighbours"].map(len).eq(2).all()
         assert lock(folder)[f"datasets/{repository}"]["revision"] == COMMIT
         card = (folder / f"results/datasets/{task}/README.md").read_text()
-        assert all(name in card for name in files)
+        assert all(name in card for name in [*files, *used.values()])
+        assert len(chat.asked) == (LABELLED + 30 + len(cases) if task == "cnle" else 0)
         hub.requests.clear()
+        chat.asked.clear()
         assert "Nothing to be done" in snakemake(folder, hub.endpoint)
         assert not hub.requests
+        assert not chat.asked
 
 
 def test_a_second_build_in_one_folder_is_refused(folder):

@@ -1,5 +1,7 @@
 # What rules need to know of the study's configuration.
 
+from shlex import quote
+
 from clme.publish import exhibits
 from clme.study import needs
 from clme.study.settings import BaselineSettings, EditSettings
@@ -64,7 +66,7 @@ def service_options(name):
     if name not in study.services:
         return ""
     settings = study.services[name].model_dump_json()
-    return f"--service '{settings}' --cache results/services/{name}.sqlite"
+    return f"--service {quote(settings)} --cache results/services/{name}.sqlite"
 
 
 def graded_or_filtered(wildcards):
