@@ -101,6 +101,11 @@ def _cells(found: Lead) -> tuple[Cell, ...]:
         winners,
         Cell(names.editor(found.second)),
         number(value, 1, bold=found.certain),
-        Cell(f"{low:.1f} to {high:.1f}", low),
+        Cell(f"{_tenths(low)} to {_tenths(high)}", low),
         Cell("<0.001" if found.p < 0.001 else f"{found.p:.3f}", found.p),
     )
+
+
+def _tenths(value: float) -> str:
+    """Round to tenths; what rounds to zero has no sign."""
+    return f"{round(value, 1) + 0.0:.1f}"
