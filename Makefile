@@ -13,7 +13,8 @@ LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extr
 APT := apt-get install --no-install-recommends --yes
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) \
-  --default-resources mem_mb=1900 --resources mem_mb=$(MEMORY) --cores $(CORES) --rerun-incomplete
+  --default-resources mem_mb=1900 disk_mb=1000 --resources mem_mb=$(MEMORY) --scheduler greedy \
+  --cores $(CORES) --rerun-incomplete
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
