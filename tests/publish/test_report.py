@@ -122,6 +122,17 @@ def test_filters_and_search_narrow_the_list(browser, results):
     assert rows(browser) == ["cnle-00007"]
 
 
+def sorted_column(driver, place, reverse):
+    """Wait until a column of numbers is sorted, which is some time after the click, and return it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def in_order(one):
+        found = [float(value) for value in rows(one, place)]
+        return found if found == sorted(found, reverse=reverse) else False
+
+    return WebDriverWait(driver, 20).until(in_order)
+
+
 def test_the_list_sorts_by_a_click_and_by_the_keyboard(browser):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -132,12 +143,10 @@ def test_the_list_sorts_by_a_click_and_by_the_keyboard(browser):
     )
     head = browser.find_elements(By.CSS_SELECTOR, "#case-table thead th")[place]
     head.click()
-    up = [float(value) for value in rows(browser, place)]
-    assert up == sorted(up)
+    up = sorted_column(browser, place, reverse=False)
     browser.execute_script("arguments[0].querySelector('[tabindex], button, .dt-column-order').focus()", head)
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    down = [float(value) for value in rows(browser, place)]
-    assert down == sorted(down, reverse=True)
+    down = sorted_column(browser, place, reverse=True)
     assert down != up
 
 
