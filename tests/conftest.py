@@ -1,4 +1,5 @@
 import os
+import time
 
 # Before torch is imported: tiny models gain nothing from a second thread, and waiting for one is slow
 # where tests share the machine.
@@ -18,3 +19,11 @@ def tiny_models(tmp_path_factory):
     for folder in folders.values():
         write_manifest(folder, {})
     return folders
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The pauses between attempts, which are noted and not waited for."""
+    found = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,14 +18,6 @@ def index(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The pauses between attempts, which are noted and not waited for."""
-    found = []
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
 
 
 def no_pip(monkeypatch):

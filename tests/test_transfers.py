@@ -1,12 +1,12 @@
 import hashlib
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from clme import transfers
 from clme.errors import UserError
-from clme.transfers import ATTEMPTS, LONGEST_WAIT, fetch_file, fetch_json
+from clme.patience import LONGEST_WAIT
+from clme.transfers import ATTEMPTS, fetch_file, fetch_json
 from file_server import FileServer
 
 CONTENT = bytes(range(256)) * 4000
@@ -17,14 +17,6 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 def server():
     with FileServer({"/a.bin": CONTENT}) as found:
         yield found
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The pauses between attempts, which are noted and not waited for."""
-    found = []
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
 
 
 @pytest.fixture(autouse=True)

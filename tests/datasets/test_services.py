@@ -15,9 +15,10 @@ import pytest
 from chat_server import Chat
 from clme.datasets import grading, rephrasing, services
 from clme.datasets.grading import LEVELS, UNGRADED, level
-from clme.datasets.services import ATTEMPTS, LONGEST_WAIT, Service
+from clme.datasets.services import ATTEMPTS, Service
 from clme.datasets.settings import ServiceSettings
 from clme.errors import UserError
+from clme.patience import LONGEST_WAIT
 
 SECRET = "sk-a-very-secret-key"
 
@@ -26,14 +27,6 @@ SECRET = "sk-a-very-secret-key"
 def chat():
     with Chat(lambda text: text.upper()) as server:
         yield server
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The pauses between attempts, which are noted and not waited for."""
-    found = []
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
 
 
 def service(chat, folder, max_tokens=16, **changes):

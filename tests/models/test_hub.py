@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,6 @@ def server(files, monkeypatch):
 
 
 URL = "/{repo_id}/resolve/{revision}/{filename}"
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The pauses between attempts, which are noted and not waited for."""
-    found = []
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
 
 
 def refused(said, *arguments):

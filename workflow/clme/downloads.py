@@ -6,16 +6,12 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from clme.errors import UserError
 from clme.files import atomic, make_folder, sha256_file
+from clme.patience import Transient, patiently
 
 ATTEMPTS = 4
-
-
-class _Transient(Exception):
-    """A failure that another attempt may mend."""
 
 
 def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
@@ -39,15 +35,9 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
         for wheel in sorted(folder.glob("*.whl")):
             if sha256_file(wheel) == sha256:
                 return wheel
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Transient),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(multiplier=1, max=30),
-            reraise=True,
-        )
         try:
-            return retrying(_pip_download, requirement, sha256, folder)
-        except _Transient as error:
+            return patiently(lambda: _pip_download(requirement, sha256, folder), ATTEMPTS)
+        except Transient as error:
             raise UserError(
                 f"{requirement}: could not be downloaded in {ATTEMPTS} attempts ({error});"
                 " check the name, the network and pip's configuration (`pip config list`)"
@@ -89,7 +79,7 @@ def _failure(requirement: str, sha256: str, said: str) -> Exception:
     if "No matching distribution" in said:
         # pip doesn't tell an unknown package from an index that could not be reached.
         if "(from versions: none)" in said:
-            return _Transient("the package index does not know the package, or can't be reached")
+            return Transient("the package index does not know the package, or can't be reached")
         return UserError(f"{requirement}: the package index has no such wheel; check the version")
     errors = [line for line in lines if line.startswith("ERROR")]
-    return _Transient((errors or lines or ["pip failed"])[-1])
+    return Transient((errors or lines or ["pip failed"])[-1])

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import requests
 from filelock import FileLock
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from clme.errors import UserError, first_line
 from clme.files import make_folder
+from clme.patience import Transient, asked_wait, patiently
 
 Result = TypeVar("Result")
 
@@ -20,20 +20,6 @@ ATTEMPTS = 6
 CHUNK = 1 << 20
 TIMEOUT = (10, 60)
 """Seconds to wait for a connection, and for the next bytes."""
-LONGEST_WAIT = 120.0
-
-
-class _Transient(Exception):
-    """A failure that another attempt may mend.
-
-    Args:
-        said: what happened.
-        wait: seconds that the server asks to wait.
-    """
-
-    def __init__(self, said: str, wait: float = 0.0) -> None:
-        super().__init__(said)
-        self.wait = wait
 
 
 def fetch_json(url: str) -> object:
@@ -48,9 +34,9 @@ def fetch_json(url: str) -> object:
             try:
                 return json.loads(answer.content)
             except ValueError as error:
-                raise _Transient(f"the answer isn't JSON: {first_line(error)}") from error
+                raise Transient(f"the answer isn't JSON: {first_line(error)}") from error
             except requests.RequestException as error:
-                raise _Transient(first_line(error)) from error
+                raise Transient(first_line(error)) from error
 
     return _patiently(url, ask)
 
@@ -86,7 +72,7 @@ def _continue(url: str, part: Path, checksum: str) -> None:
             # A server that doesn't know ranges sends all; one that has no more is asked for all again.
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
                 part.unlink()
-                raise _Transient("the part that is here is longer than the file")
+                raise Transient("the part that is here is longer than the file")
             resumed = answer.status_code == requests.codes.partial_content
             with part.open("ab" if resumed else "wb") as stream:
                 for chunk in answer.iter_content(CHUNK):
@@ -96,11 +82,11 @@ def _continue(url: str, part: Path, checksum: str) -> None:
         found = _digest(part, checksum)
     except OSError as error:
         if isinstance(error, requests.RequestException):
-            raise _Transient(first_line(error)) from error
+            raise Transient(first_line(error)) from error
         raise UserError(f"{part}: can't be written ({error.strerror or error})") from error
     if found != checksum:
         part.unlink()
-        raise _Transient(f"it has {found}, expected {checksum}: corrupt, or another file")
+        raise Transient(f"it has {found}, expected {checksum}: corrupt, or another file")
 
 
 def _get(url: str, headers: dict[str, str]) -> requests.Response:
@@ -113,7 +99,7 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
             url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=TIMEOUT
         )
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise _Transient(first_line(error)) from error
+        raise Transient(first_line(error)) from error
     except requests.RequestException as error:
         raise UserError(f"{url}: {first_line(error)}") from error
     status = answer.status_code
@@ -121,34 +107,14 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
         return answer
     answer.close()
     if status == requests.codes.too_many_requests or status >= 500:
-        raise _Transient(f"{status} {answer.reason}", _asked_wait(answer))
+        raise Transient(f"{status} {answer.reason}", asked_wait(answer.headers))
     raise UserError(f"{url}: the server answers {status} {answer.reason}; check the address")
 
 
-def _asked_wait(answer: requests.Response) -> float:
-    """Return the seconds of ``Retry-After``; dates, which are rare, are left to the growing pauses."""
-    try:
-        return min(float(answer.headers.get("Retry-After", "")), LONGEST_WAIT)
-    except ValueError:
-        return 0.0
-
-
 def _patiently(url: str, call: Callable[[], Result]) -> Result:
-    growing = wait_exponential(multiplier=0.5, max=60)
-
-    def pause(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return max(growing(state), error.wait if isinstance(error, _Transient) else 0.0)
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(_Transient),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=pause,
-        reraise=True,
-    )
     try:
-        return retrying(call)
-    except _Transient as error:
+        return patiently(call, ATTEMPTS)
+    except Transient as error:
         raise UserError(f"{url}: could not be had in {ATTEMPTS} attempts ({error})") from error
 
 

@@ -19,16 +19,15 @@ from pathlib import Path
 
 import openai
 from filelock import FileLock
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from clme.datasets.settings import ServiceSettings
 from clme.errors import UserError, first_line
 from clme.files import make_folder
+from clme.patience import Transient, asked_wait, patiently
 from clme.progress import Progress
 
 ATTEMPTS = 8
 TIMEOUT = 120.0
-LONGEST_WAIT = 120.0
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb, for estimates only."""
 
@@ -57,19 +56,6 @@ class Estimate:
             f"{self.prompts} prompts, {self.cached} answered before, {self.prompts - self.cached} to ask:"
             f" about {self.input_tokens} tokens in, at most {self.output_tokens} out, cost {cost}"
         )
-
-
-class _Transient(Exception):
-    """A failure that another attempt may mend.
-
-    Args:
-        said: what happened.
-        wait: seconds that the service asks to wait.
-    """
-
-    def __init__(self, said: str, wait: float = 0.0) -> None:
-        super().__init__(said)
-        self.wait = wait
 
 
 def prompt(name: str) -> str:
@@ -154,20 +140,9 @@ class Service:
         return answers
 
     def _ask(self, client: openai.OpenAI, text: str) -> str:
-        def pause(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            return max(growing(state), error.wait if isinstance(error, _Transient) else 0.0)
-
-        growing = wait_exponential(multiplier=0.5, max=60)
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Transient),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=pause,
-            reraise=True,
-        )
         try:
-            return retrying(self._request, client, text)
-        except _Transient as error:
+            return patiently(lambda: self._request(client, text), ATTEMPTS)
+        except Transient as error:
             raise UserError(
                 f"{self._settings.base_url}: no answer in {ATTEMPTS} attempts ({error}); what was answered is"
                 " kept, so run it again later"
@@ -186,15 +161,15 @@ class Service:
         except openai.APIStatusError as error:
             status = error.status_code
             if status in (408, 409, 429) or status >= 500:
-                raise _Transient(f"status {status}", _asked_wait(error)) from error
+                raise Transient(f"status {status}", asked_wait(error.response.headers)) from error
             said = self._without_secret(first_line(error))
             raise UserError(f"{self._settings.base_url}: the service refuses: {said}") from None
         except (openai.APIConnectionError, openai.APIResponseValidationError) as error:
-            raise _Transient(self._without_secret(first_line(error))) from error
+            raise Transient(self._without_secret(first_line(error))) from error
         except (ValueError, LookupError, AttributeError, TypeError) as error:
-            raise _Transient(f"not an answer of the protocol ({type(error).__name__})") from error
+            raise Transient(f"not an answer of the protocol ({type(error).__name__})") from error
         if not isinstance(content, str):
-            raise _Transient("an answer without text")
+            raise Transient("an answer without text")
         return content.strip()
 
     def _wait_for_turn(self) -> None:
@@ -248,10 +223,3 @@ class Service:
             database.commit()
         except sqlite3.Error as error:
             raise UserError(f"{self._cache}: can't be written ({error})") from error
-
-
-def _asked_wait(error: openai.APIStatusError) -> float:
-    try:
-        return min(float(error.response.headers.get("retry-after", "")), LONGEST_WAIT)
-    except ValueError:
-        return 0.0
