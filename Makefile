@@ -12,9 +12,9 @@ LIGHT := $(VENV)/.light
 LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extra
 APT := apt-get install --no-install-recommends --yes
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
-SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) \
-  --default-resources mem_mb=1900 disk_mb=1000 --resources mem_mb=$(MEMORY) --scheduler greedy \
+LIMITS = --default-resources mem_mb=1900 disk_mb=1000 --resources mem_mb=$(MEMORY) --scheduler greedy \
   --cores $(CORES) --rerun-incomplete
+SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) $(LIMITS)
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -107,8 +107,8 @@ figures: $(if $(wildcard $(READY)),$(READY),$(LIGHT))  ## draw all figures and t
 .PHONY: tuning
 tuning: $(READY)  ## search the embedded model's hyperparameters: tuning/*/results/tuning.md
 	@for search in tune tune-weights; do \
-	  snakemake --configfile workflow/presets/$$search.yaml --cores $(CORES) --rerun-incomplete \
-	    --directory tuning/$$search -- results/tuning.md; done
+	  snakemake --configfile workflow/presets/$$search.yaml --directory tuning/$$search $(LIMITS) \
+	    -- results/tuning.md; done
 
 .PHONY: unlock
 unlock: $(READY)  ## let a run go on after one that was killed (no other may be running here)

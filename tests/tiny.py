@@ -13,9 +13,14 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
     StableLmConfig,
     StableLmForCausalLM,
 )
+
+CORPUS = Path(__file__).with_name("tiny_corpus.txt")
+"""What the tokenizer is trained on. The tests' thresholds fit these models: another text gives others."""
 
 SIZES = {
     "vocab_size": 512,
@@ -61,6 +66,18 @@ def build_encoder(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def build_masked_model(folder: Path, seed: int = 0) -> Path:
+    """Save a random masked language model of RoBERTa's kind; returns the folder."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = RobertaConfig(
+        vocab_size=SIZES["vocab_size"], **sizes, max_position_embeddings=514, pad_token_id=1
+    )
+    RobertaForMaskedLM(config).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return folder
+
+
 def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -71,7 +88,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([Path(__file__).read_text(encoding="utf-8")] * 2, trainer)
+    tokenizer.train_from_iterator([CORPUS.read_text(encoding="utf-8")] * 2, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
 
 

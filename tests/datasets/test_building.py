@@ -9,7 +9,6 @@ import pytest
 
 import corpora
 import tiny
-import tiny_masked
 from chat_server import Chat
 from clme.cli import group
 from clme.datasets.schema import CASES, PAIRS
@@ -24,7 +23,7 @@ SEARCHNET_SETTINGS = {"task": "csne", "source": "codesearchnet", "encoder": "tin
 def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     tiny.build_encoder(root / "encoder")
-    tiny_masked.build_masked_model(root / "masked")
+    tiny.build_masked_model(root / "masked")
     return root
 
 

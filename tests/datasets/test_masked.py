@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 import corpora
-import tiny_masked
+import tiny
 from clme.datasets import renaming
 from clme.datasets.encoder import Encoder
 from clme.datasets.masked import COMBINATIONS, MaskedModel
@@ -12,7 +12,7 @@ from clme.errors import UserError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_masked.build_masked_model(tmp_path_factory.mktemp("masked"))
+    return tiny.build_masked_model(tmp_path_factory.mktemp("masked"))
 
 
 @pytest.fixture(scope="module")
