@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from clme.datasets.card import Graded
     from clme.datasets.services import Service
     from clme.datasets.settings import DatasetSettings
 
@@ -135,11 +134,11 @@ def extract(corpus: Path, name: str, settings: str, seed: int, output: Path) -> 
     """Read the pairs of a source from its raw material in the folder CORPUS."""
     from clme.datasets import stages
     from clme.datasets.schema import PAIRS
-    from clme.datasets.sources import source
+    from clme.datasets.sources import materials_as_json, source
 
     parsed = _parsed(settings)
     pairs = stages.extract(corpus, name, parsed, seed)
-    _write(output, pairs, PAIRS, materials=_as_json(source(parsed.source).materials(corpus, parsed)))
+    _write(output, pairs, PAIRS, materials=materials_as_json(source(parsed.source).materials(corpus, parsed)))
 
 
 @dataset.command("filter")
@@ -342,29 +341,19 @@ def make_cases(
     Beside OUTPUT, the card README.md, stages.json (pairs that passed) and statistics.json (grades, their
     agreement with hand labels, lengths) are written.
     """
-    import json
-
-    from clme.datasets import card, cases
+    from clme.datasets import cases, finished
+    from clme.datasets.encoder import Encoder
     from clme.datasets.schema import NEIGHBOURS, REPHRASES, SPLIT
-    from clme.files import read_metadata, read_parquet
+    from clme.files import read_parquet
 
     parsed = _parsed(settings)
     split_pairs = read_parquet(stages / "split.parquet", schema=SPLIT)
     rewritten = read_parquet(stages / "rephrase.parquet", schema=REPHRASES)
     near = read_parquet(stages / "neighbours.parquet", schema=NEIGHBOURS)
     frame = cases.assemble(split_pairs, rewritten, near, name, parsed, folds)
-    names = ["extract", "filter", *(["grade"] if parsed.task == "cnle" else []), "deduplicate"]
-    frames = {stage: read_parquet(stages / f"{stage}.parquet") for stage in names} | {"split": split_pairs}
-    graded = None
-    if "grade" in frames:
-        from clme.datasets.grading import relevant
-
-        agreed = read_metadata(stages / "grade.parquet")["agreement"]
-        graded = card.Graded(card.grades(frames["grade"]), json.loads(agreed))
-        frames["grade"] = relevant(frames["grade"])
-    passed = card.counts(frames, frame)
-    materials = read_metadata(stages / "extract.parquet").get("materials", "[]")
-    _finish(output, name, parsed, seed, frame, passed, graded, materials, encoder_folder, published)
+    past = finished.history(stages, split_pairs, frame, parsed)
+    finished.write(output, name, parsed, seed, frame, past, Encoder(encoder_folder), published)
+    click.echo(f"{output}: {len(frame)} rows")
 
 
 @dataset.command()
@@ -391,6 +380,8 @@ def released(
     Beside OUTPUT, the card README.md, stages.json, statistics.json and the unedited models' outputs
     unedited.parquet are written.
     """
+    from clme.datasets import finished
+    from clme.datasets.encoder import Encoder
     from clme.datasets.released import Released
     from clme.datasets.schema import UNEDITED
 
@@ -399,52 +390,9 @@ def released(
     found = source.read(archive, name, parsed, seed, folds)
     _write(output.with_name("unedited.parquet"), found.unedited, UNEDITED, dataset=name)
     passed = {"extract": found.read, "cases": len(found.cases)}
-    materials = _as_json(source.materials(archive, parsed))
-    _finish(output, name, parsed, seed, found.cases, passed, None, materials, encoder_folder, published)
-
-
-def _as_json(materials: Any) -> str:
-    import json
-
-    return json.dumps([vars(material) for material in materials])
-
-
-def _finish(
-    output: Path,
-    name: str,
-    settings: "DatasetSettings",
-    seed: int,
-    cases: Any,
-    passed: dict[str, int],
-    graded: "Graded | None",
-    materials: str,
-    encoder_folder: Path,
-    published: Path,
-) -> None:
-    """Write the cases with what is told about them."""
-    import json
-
-    from clme.datasets import card
-    from clme.datasets.encoder import Encoder
-    from clme.datasets.schema import CASES
-    from clme.datasets.sources import Material
-    from clme.files import write_text
-    from clme.provenance import source_hash
-
-    measured = card.lengths(cases, Encoder(encoder_folder))
-    made_of = [Material(**one) for one in json.loads(materials)]
-    text = card.render(name, settings, cases, passed, graded, measured, made_of, published)
-    described = {**(vars(graded) if graded else {"grades": None}), "lengths": measured}
-    write_text(output.with_name("stages.json"), json.dumps(passed, indent=2) + "\n")
-    write_text(output.with_name("statistics.json"), json.dumps(described, indent=2) + "\n")
-    write_text(output.with_name("README.md"), text)
-    about = {
-        "settings": settings.model_dump_json(),
-        "seed": str(seed),
-        "source_hash": source_hash(card.__name__),
-        "materials": materials,
-    }
-    _write(output, cases, CASES, dataset=name, **about)
+    past = finished.History(passed, source.materials(archive, parsed))
+    finished.write(output, name, parsed, seed, found.cases, past, Encoder(encoder_folder), published)
+    click.echo(f"{output}: {len(found.cases)} rows")
 
 
 @dataset.command()

@@ -1,7 +1,8 @@
 """Where pairs come from: each source is a class behind one interface."""
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +46,11 @@ class Material:
     name: str
     pin: str
     license: str
+
+
+def materials_as_json(materials: Sequence[Material]) -> str:
+    """Return materials as a file's metadata has them."""
+    return json.dumps([vars(material) for material in materials])
 
 
 class Source(ABC):
