@@ -2,10 +2,11 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from local_server import LocalServer, QuietHandler
 
 
-class Chat:
+class Chat(LocalServer):
     """Answers prompts.
 
     Attributes:
@@ -22,25 +23,17 @@ class Chat:
         self._lock = threading.Lock()
         self.hold = threading.Event()
         self.hold.set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        super().__init__()
+        self.base_url = f"{self.address}/v1"
 
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *raised):
         self.hold.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(*raised)
 
     def _handler(self):
         chat = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
+        class Handler(QuietHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with chat._lock:

@@ -1,11 +1,11 @@
 """A small HTTP server of files under addresses, which misbehaves on demand."""
 
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from local_server import LocalServer, QuietHandler
 
 
-class FileServer:
+class FileServer(LocalServer):
     """Serves content by path.
 
     Attributes:
@@ -23,24 +23,12 @@ class FileServer:
         self.failures, self.cut, self.damaged = [], set(), set()
         self.ranges = True
         self.requests, self.resumed = Counter(), []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__()
 
     def _handler(self):
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
+        class Handler(QuietHandler):
             def do_GET(self):
                 server.requests[self.path] += 1
                 if server.failures:
