@@ -14,6 +14,7 @@ from clme.errors import UserError
 from clme.files import atomic, sha256_file
 from clme.publish import exhibits
 from clme.publish.results import Results
+from clme.study.mixture import refuse_mixture
 
 CHECKSUMS = "checksums.sha256"
 CRATE = "ro-crate-metadata.json"
@@ -39,7 +40,7 @@ def pack(results: Results, output: Path) -> list[str]:
         if not (results.folder / name).exists():
             path = results.folder / name
             raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)")
-    assert len(results.scores)  # refuses a mixture
+    refuse_mixture([results.folder / name for name in exhibits.inputs(results.study, "edits")])
     lines = [f"{sha256_file(results.folder / name)}  {name}" for name in names]
     with atomic(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
