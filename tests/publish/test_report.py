@@ -92,6 +92,16 @@ def choose(driver, name, value):
     )
 
 
+def case_of(driver, start):
+    """The pane of a case, once its heading begins with a text, which is some time after it was asked for."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    heading = "return document.querySelector('#case h3')?.innerText ?? ''"
+    WebDriverWait(driver, 20).until(lambda one: one.execute_script(heading).startswith(start))
+    return driver.find_element(By.ID, "case")
+
+
 def total(driver):
     """How many edits the list says that there are."""
     said = driver.execute_script("return document.querySelector('.dt-info').innerText")
@@ -152,13 +162,16 @@ def test_the_list_sorts_by_a_click_and_by_the_keyboard(browser):
 
 def test_tables_sort_and_the_missing_stay_apart(browser):
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
 
     cells = "#table_4 tbody tr td:nth-child(3)"
     before = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, cells)]
     assert before.count("–") == 4
-    heads = browser.find_elements(By.CSS_SELECTOR, "#table_4 thead tr:last-child th")
-    heads[2].click()
-    heads[2].click()
+    head = browser.find_elements(By.CSS_SELECTOR, "#table_4 thead tr:last-child th")[2]
+    for order in ("ascending", "descending"):
+        head.click()
+        # A click sorts some time after it, and the next one counts from what it finds.
+        WebDriverWait(browser, 20).until(lambda _, order=order: head.get_attribute("aria-sort") == order)
     after = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, cells)]
     numbers = [float(text) for text in after if text != "–"]
     assert after[-4:] == ["–"] * 4
@@ -174,16 +187,16 @@ def test_a_case_opens_by_keyboard_shows_differences_and_can_be_linked_to(browser
     browser.execute_script("arguments[0].focus()", links[0])
     browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
     assert browser.switch_to.active_element.text == links[1].text
+    name = links[1].text
     browser.switch_to.active_element.send_keys(Keys.ENTER)
+    pane = case_of(browser, name)
     address = browser.current_url
-    pane = browser.find_element(By.ID, "case")
-    assert links[1].text in pane.text
     # What a request holds is shown as it is, and never becomes part of the page.
     assert "<b>&amp;</b>" in pane.text
     assert pane.find_elements(By.CSS_SELECTOR, "pre b") == []
     opened(browser, address)
-    linked = browser.find_element(By.ID, "case")
-    assert linked.find_element(By.TAG_NAME, "h3").text.startswith(address.split("case=")[1].split("&")[0])
+    assert f"case={name}&" in address
+    case_of(browser, name)
     opened(browser, f"{page.as_uri()}#case=nowhere")
     assert "There is no case nowhere" in browser.find_element(By.ID, "case").text
 
@@ -194,14 +207,14 @@ def test_differences_mark_what_is_missing_and_what_is_new(browser, results):
     browser.execute_script(
         "location.hash = arguments[0]", f"case={missed['case_id']}&dataset=cnle&editor=FT-L"
     )
-    found = browser.execute_async_script(
-        "const done = arguments[0]; setTimeout(() => {"
+    case_of(browser, missed["case_id"])
+    found = browser.execute_script(
         "const part = document.querySelector('#case details[open]');"
         "const pre = [...part.querySelectorAll('h4')].find(h => h.innerText === 'Request')"
         ".nextElementSibling.nextElementSibling.querySelector('pre').cloneNode(true);"
         "const text = (drop) => { const one = pre.cloneNode(true);"
         "one.querySelectorAll(drop).forEach(e => e.remove()); return one.textContent; };"
-        "done([text('ins'), text('del')]); }, 200)"
+        "return [text('ins'), text('del')];"
     )
     assert found == [missed["target"], missed["effectiveness_output"]]
 
@@ -212,7 +225,9 @@ def test_it_is_readable_at_phone_width(browser):
         {"width": 375, "height": 800, "deviceScaleFactor": 2, "mobile": True},
     )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+    name = rows(browser)[0]
     browser.execute_script("document.querySelector('#case-table tbody a').click()")
+    case_of(browser, name)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
 
 
