@@ -71,12 +71,13 @@ def make(editor, model: Path, cases: Path, folder: Path, *, fold: int = 0, **opt
     for need in sorted(editor.needs(), key=lambda need: KINDS[need.kind].scope == "editor"):
         scope = KINDS[need.kind].scope
         shared = {kind: path for kind, path in files.items() if KINDS[kind].scope in ("model", "dataset")}
+        made_from = {"moments": {"texts": texts}, "fired": {"values": files.get("values")}}
         files[need.kind] = folder / f"{need.kind}.{need.digest}.fold{fold}.safetensors"
         prepare.run(
             need.kind,
             model,
             None if scope == "model" else cases,
-            {"texts": texts} if need.kind == "moments" else shared if scope == "editor" else {},
+            made_from.get(need.kind, shared if scope == "editor" else {}),
             settings(editor, need, fold=fold, **options),
             folder / "journals",
             files[need.kind],

@@ -1,10 +1,12 @@
 """The edit job with needed files: used, checked, and left out where time is measured."""
 
 import pytest
+from pandas.testing import assert_frame_equal
 
 import prepared
 from clme.editors import codebooks
 from clme.errors import UserError
+from clme.evaluation.decoding import Continuer
 from clme.files import read_parquet
 from clme.study import baseline, edit_job
 from clme.study.schema import EDITS
@@ -61,12 +63,12 @@ def test_what_is_measured_is_not_loaded(job, monkeypatch):
 
 
 def test_another_file_starts_another_journal(job):
-    job()
-    job()
-    assert len(list(job.journals.glob("*.jsonl"))) == 1
     path = job.files["values"]
+    job(files={"values": path})
+    job(files={"values": path})
+    assert len(list(job.journals.glob("*.jsonl"))) == 1
     write_tensors(path, read_tensors(path), {**read_tensor_metadata(path), "hardware": "another"})
-    job()
+    job(files={"values": path})
     assert len(list(job.journals.glob("*.jsonl"))) == 2
 
 
@@ -74,3 +76,54 @@ def test_a_file_of_other_settings_is_refused(job):
     other = SETTINGS.model_copy(update={"hyperparameters": {"layer": 2, "steps": 3}})
     with pytest.raises(UserError, match="another layer"):
         job(settings=other)
+
+
+RADII = {"none of the neighbours fire": 1e-3, "some fire": 5.0, "all fire": 1e6}
+
+
+@pytest.mark.parametrize("radius", RADII.values(), ids=RADII)
+@pytest.mark.parametrize("editor", ["grace", "a_grace"])
+def test_what_was_said_with_values_in_place_is_what_the_job_would_have_said(
+    tiny_models, tmp_path, monkeypatch, editor, radius
+):
+    hyperparameters = {"layer": 3, "steps": 3, "radius": radius}
+    if editor == "a_grace":
+        hyperparameters |= {"epochs": 2, "variant": "clean", "held_out": 0.5}
+    settings = SETTINGS.model_copy(update={"editor": editor, "hyperparameters": hyperparameters})
+    model, cases = tiny_models["llama"], prepared.write_cases(tmp_path / "cases.parquet")
+    shared = settings.model_dump(include={"model", "dataset", "compute", "evaluation"})
+    unedited = tmp_path / "baseline.parquet"
+    baseline.run(model, cases, baseline.BaselineSettings(**shared), tmp_path / "b", unedited)
+    files = prepared.make(
+        edit_job.make_editor(settings), model, cases, tmp_path, evaluation=settings.evaluation
+    )
+    run_rows = []
+    real = Continuer.continue_rows
+
+    def counted(self, rows):
+        run_rows.extend(rows)
+        return real(self, rows)
+
+    monkeypatch.setattr(Continuer, "continue_rows", counted)
+
+    def results(*left_out):
+        run_rows.clear()
+        kept = {kind: path for kind, path in files.items() if kind not in left_out}
+        output = tmp_path / "edits.parquet"
+        edit_job.run(model, cases, unedited, kept, settings, tmp_path / "journals", output)
+        return read_parquet(output, schema=EDITS).drop(columns=["edit_seconds", "peak_memory_mb"])
+
+    alone = results("fired", "representations")
+    assert len(run_rows) == 3 * (2 + 2)
+    assert_frame_equal(results("representations"), alone)
+    assert_frame_equal(results(), alone)
+    if editor == "a_grace":
+        # Where representations tell which neighbours fire, no other prompt is run.
+        assert len(run_rows) == {1e-3: 0, 1e6: 3 * 2}.get(radius, len(run_rows)) < 3 * (2 + 2)
+
+
+def test_outputs_of_other_values_are_refused(job):
+    path = job.files["values"]
+    write_tensors(path, read_tensors(path), {**read_tensor_metadata(path), "hardware": "another"})
+    with pytest.raises(UserError, match="made with other values"):
+        job()

@@ -113,6 +113,30 @@ rule values:
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
+rule fired:
+    input:
+        model="results/models/{model}/manifest.json",
+        cases="results/datasets/{dataset}/cases.parquet",
+        values=needs.KINDS["values"].pattern,
+    output:
+        needs.KINDS["fired"].pattern,
+    log:
+        "results/logs/fired/{model}.{dataset}.fold{fold}.{digest}.log",
+    benchmark:
+        "results/benchmarks/fired/{model}.{dataset}.fold{fold}.{digest}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: study.compute.threads or workflow.cores
+    params:
+        settings=prepare_settings("fired"),
+        folder=subpath(input.model, parent=True),
+        journals="results/journals/fired/{model}/{dataset}/fold{fold}",
+    shell:
+        "clme prepare fired {params.folder} --cases {input.cases} --needs values={input.values}"
+        " --settings {params.settings:q} --journals {params.journals} --output {output}"
+        " 2>&1 | tee {log}"
+
+
 rule state:
     input:
         model="results/models/{model}/manifest.json",

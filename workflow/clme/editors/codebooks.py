@@ -173,10 +173,12 @@ class CodebookEditor(Editor):
         """See the base class."""
         config: CodebookConfig = self.config
         settings: dict[str, Any] = config.model_dump(include=set(ValueConfig.model_fields))
-        return (Need("values", {"seed": self.seed, **settings}, shortcut=True),)
+        settings |= {"seed": self.seed}
+        # What the model says with a value in place is of the value alone, so editors share it as well.
+        return Need("values", settings, shortcut=True), Need("fired", settings, shortcut=True)
 
     def load(self, decoder: Decoder, files: Mapping[str, Path]) -> None:
-        """See the base class."""
+        """See the base class; what is said with a value in place matters to evaluation only."""
         if "values" in files:
             self._known = Values(files["values"], decoder.device)
         if "representations" in files:

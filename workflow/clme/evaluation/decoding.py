@@ -17,26 +17,6 @@ from clme.models.decoder import Context, Decoder, padded
 _HEAD_POSITIONS = 256
 
 
-@dataclass(frozen=True)
-class Row:
-    """A prompt to be continued under an edit.
-
-    Attributes:
-        prompt: token ids, at least one.
-        tokens: how many new tokens at most.
-        expected: the continuation that is thought likely, for verification; may be empty or wrong.
-        edit: the edit that the model is under.
-        noise: for sampling besides: random numbers of this row, [steps, beams * top_k]; None for
-            greedy decoding only.
-    """
-
-    prompt: tuple[int, ...]
-    tokens: int
-    expected: tuple[int, ...]
-    edit: Edit
-    noise: Tensor | None = None
-
-
 @dataclass
 class Continuation:
     """What became of a row.
@@ -55,6 +35,29 @@ class Continuation:
     sampled: tuple[int, ...] = ()
     verified: int = 0
     generated: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt to be continued under an edit.
+
+    Attributes:
+        prompt: token ids, at least one.
+        tokens: how many new tokens at most.
+        expected: the continuation that is thought likely, for verification; may be empty or wrong.
+        edit: the edit that the model is under.
+        noise: for sampling besides: random numbers of this row, [steps, beams * top_k]; None for
+            greedy decoding only.
+        fired: what becomes of the row where an edit that acts at the prompt's end only fires, if that is
+            known.
+    """
+
+    prompt: tuple[int, ...]
+    tokens: int
+    expected: tuple[int, ...]
+    edit: Edit
+    noise: Tensor | None = None
+    fired: Continuation | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,10 @@ class Continuer:
                 yield chunk
 
     def _continue_chunk(self, rows: list[Row]) -> list[Continuation]:
-        prompts, live = self._read_prompts(rows)
+        prompts, live, known = self._read_prompts(rows)
         results = [Continuation(same=True) for _ in rows]
+        for number in known:
+            results[number] = rows[number].fired or results[number]
         if not live:
             return results
         for number, result in zip(live, self._greedy(prompts, [rows[n] for n in live]), strict=True):
@@ -120,18 +125,19 @@ class Continuer:
                 results[live[place]].sampled = ids
         return results
 
-    def _read_prompts(self, rows: list[Row]) -> tuple[_Prompts, list[int]]:
-        """Read the prompts up to the last layer, but not those on which nothing fires.
+    def _read_prompts(self, rows: list[Row]) -> tuple[_Prompts, list[int], list[int]]:
+        """Read the prompts up to the last layer, but not those of which it turns out what becomes of them.
 
         Returns:
-            The prompts under an edit that makes a difference, and their numbers in `rows`.
+            The prompts under an edit that makes a difference, and their numbers in `rows`; the numbers of
+            those that fire, and it is known what follows.
         """
         decoder = self._decoder
         edits = [row.edit for row in rows]
         ids, mask = padded([row.prompt for row in rows], decoder.device)
         ends = mask.sum(dim=1) - 1
         fired = Fired(len(rows), decoder.device)
-        live = torch.arange(len(rows), device=decoder.device)
+        live, known = torch.arange(len(rows), device=decoder.device), list[int]()
         # Up to the highest codebook it is not known which rows matter; above it, the others are left out.
         highest = [
             delta.site.layer for edit in edits if edit.acts_at_prompt_end_only for delta in edit.deltas
@@ -144,16 +150,18 @@ class Continuer:
                 [bool(e.deltas) and not e.acts_at_prompt_end_only for e in edits], device=decoder.device
             )
             unknown = torch.tensor([not edit.deltas for edit in edits], device=decoder.device)
-            live = live[fired.rows | always | unknown]
+            foreseen = torch.tensor([row.fired is not None for row in rows], device=decoder.device)
+            known = live[fired.rows & foreseen].tolist()
+            live = live[(fired.rows & ~foreseen) | always | unknown]
             hidden, lower, mask, ends = hidden[live], lower.rows(live), mask[live], ends[live]
         chosen = [edits[number] for number in live.tolist()]
         if not chosen:
-            return _Prompts([], lower, hidden[:, 0]), []
+            return _Prompts([], lower, hidden[:, 0]), [], known
         hooks = edit_hooks(chosen, prompt_end=ends)
         hidden, upper = decoder.read(hidden, mask, first=middle, hooks=hooks)
         rows_ = torch.arange(len(chosen), device=decoder.device)
         logits = decoder.logits(hidden[rows_, ends])
-        return _Prompts(chosen, lower.joined(upper), logits), live.tolist()
+        return _Prompts(chosen, lower.joined(upper), logits), live.tolist(), known
 
     def _greedy(self, prompts: _Prompts, rows: list[Row]) -> list[Continuation]:
         outputs, context, logits = self._verify(prompts, rows)

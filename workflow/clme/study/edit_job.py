@@ -15,9 +15,11 @@ from clme.edits import Edit
 from clme.errors import UserError
 from clme.files import write_parquet
 from clme.progress import Progress
+from clme.representations import Pooled, Representations
 from clme.study import baseline, prepare
 from clme.study.cases import EncodedCase, read_cases, select
-from clme.study.evaluate import Evaluator, Outputs
+from clme.study.evaluate import Evaluator, Foreseen, Outputs
+from clme.study.fired import FiredOutputs
 from clme.study.jobs import Loaded, file_metadata, identity, load, plan, request_of, run_batches
 from clme.study.journal import Journal
 from clme.study.measure import Cost, Meter
@@ -81,7 +83,7 @@ def run(
         raise UserError(f"{baseline_path}: lacks {len(missing)} cases, such as {missing[0]}; rerun its rule")
     editor.check(loaded.decoder)
     editor.load(loaded.decoder, files)
-    job = _Job(editor, settings, loaded, unedited)
+    job = _Job(editor, settings, loaded, unedited, _foreseen(files, settings, loaded.cases))
     with Journal(journals, about) as journal:
         job.measure(journal, _timed(cases, settings), files)
         compute = settings.compute
@@ -100,6 +102,22 @@ def _timed(cases: Path, settings: EditSettings) -> set[str]:
     return {case.case_id for case in chosen[: settings.evaluation.timed_cases]}
 
 
+def _foreseen(
+    files: Mapping[str, Path], settings: EditSettings, cases: Sequence[EncodedCase]
+) -> dict[str, Foreseen]:
+    """Return by case what needed files tell of its outputs; nothing for editors that need no such files."""
+    if not files.keys() >= {"values", "fired"}:
+        return {}
+    fired = FiredOutputs(files["fired"], files["values"], settings)
+    stored = Representations(files["representations"]) if "representations" in files else None
+    found = {}
+    for case in cases:
+        name = case.case.case_id
+        prompts = None if stored is None else Pooled(stored.of(name, "last"), stored.of(name, "mean"))
+        found[name] = Foreseen(fired.of(name), prompts)
+    return found
+
+
 class _Job:
     """The work of one edit job.
 
@@ -108,12 +126,19 @@ class _Job:
         settings: the job's settings.
         loaded: the model and the fold's cases.
         unedited: the baseline's outputs by case.
+        foreseen: what is known of outputs under the edits, by case; empty where nothing is.
     """
 
     def __init__(
-        self, editor: Editor, settings: EditSettings, loaded: Loaded, unedited: dict[str, Outputs]
+        self,
+        editor: Editor,
+        settings: EditSettings,
+        loaded: Loaded,
+        unedited: dict[str, Outputs],
+        foreseen: dict[str, Foreseen],
     ) -> None:
-        self._editor, self._settings, self._loaded, self._unedited = editor, settings, loaded, unedited
+        self._editor, self._settings, self._loaded = editor, settings, loaded
+        self._unedited, self._foreseen = unedited, foreseen
         self._evaluator: Evaluator = loaded.evaluator(settings)
         self.label = (
             f"{settings.row or settings.editor} {settings.model}/{settings.dataset} fold {settings.fold}"
@@ -145,7 +170,8 @@ class _Job:
         found = self._edit(batch, self._editor)
         edits = [edit if isinstance(edit, Edit) else Edit() for edit in found]
         unedited = [self._unedited[case.case.case_id] for case in batch]
-        outputs = self._evaluator.run(batch, edits, unedited)
+        foreseen = [self._foreseen[case.case.case_id] for case in batch] if self._foreseen else None
+        outputs = self._evaluator.run(batch, edits, unedited, foreseen)
         rows = {}
         for case, edit, outcome, before, after in zip(batch, edits, found, unedited, outputs, strict=True):
             error = outcome.reason if isinstance(outcome, Failure) else ""

@@ -1,18 +1,19 @@
 """Evaluates edits on their cases: outputs, then metrics (paper, Section III-D and III-E)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from clme.edits import Edit
+from clme.edits import Codebook, Edit
 from clme.evaluation import metrics
 from clme.evaluation.decoding import Continuation, Continuer, Row
 from clme.evaluation.protocol import FLUENCY_TOKENS, FLUENCY_TOP_K, SPECIFICITY_TOKENS, Protocol
 from clme.evaluation.sampling import Sampler
 from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
+from clme.representations import Pooled
 from clme.study.cases import EncodedCase
 
 Ids = tuple[int, ...]
@@ -33,6 +34,20 @@ class Outputs:
     sampled: tuple[Ids, ...]
     verified: int = 0
     generated: int = 0
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a case before it runs under a codebook with a single entry.
+
+    Attributes:
+        fired: what becomes of the request's prompt and of the rephrase where the entry fires.
+        prompts: representations of all prompts at the codebook's module, if there are any: they tell where
+            it fires.
+    """
+
+    fired: tuple[Continuation, Continuation]
+    prompts: Pooled | None = None
 
 
 class Evaluator:
@@ -64,7 +79,11 @@ class Evaluator:
         self._continuer = Continuer(decoder, tokenizer.ends, self._sampler, read_tokens)
 
     def run(
-        self, cases: Sequence[EncodedCase], edits: Sequence[Edit], baselines: Sequence[Outputs] | None
+        self,
+        cases: Sequence[EncodedCase],
+        edits: Sequence[Edit],
+        baselines: Sequence[Outputs] | None,
+        foreseen: Sequence[Foreseen] | None = None,
     ) -> list[Outputs]:
         """Return each case's outputs under its edit.
 
@@ -73,20 +92,48 @@ class Evaluator:
             edits: one per case.
             baselines: the unedited model's outputs, which are taken over where an edit changes
                 nothing; None to make them.
+            foreseen: what is known of each case; only for edits that are one codebook with one entry.
         """
-        rows: list[Row] = []
-        for number, (case, edit) in enumerate(zip(cases, edits, strict=True)):
-            if edit.deltas or baselines is None:
-                rows += self._rows(case, edit, None if baselines is None else baselines[number])
+        before: Sequence[Outputs | None] = [None] * len(cases) if baselines is None else baselines
+        known: Sequence[Foreseen | None] = [None] * len(cases) if foreseen is None else foreseen
+        plans = [self._plan(*one) for one in zip(cases, edits, before, known, strict=True)]
+        rows = [one for planned in plans for one in planned if isinstance(one, Row)]
         found = iter(self._continuer.continue_rows(rows))
-        outputs = []
-        for number, (case, edit) in enumerate(zip(cases, edits, strict=True)):
-            if edit.deltas or baselines is None:
-                continuations = [next(found) for _ in case.prompts]
-                outputs.append(_collect(continuations, None if baselines is None else baselines[number]))
-            else:
-                outputs.append(baselines[number])
-        return outputs
+        return [
+            _collect([next(found) if isinstance(one, Row) else one for one in planned], baseline)
+            for planned, baseline in zip(plans, before, strict=True)
+        ]
+
+    def fired(
+        self, cases: Sequence[EncodedCase], edits: Sequence[Edit]
+    ) -> list[tuple[Continuation, Continuation]]:
+        """Return what becomes of each case's prompt and rephrase under an edit that fires on both."""
+        rows = [
+            row for case, edit in zip(cases, edits, strict=True) for row in self._rows(case, edit, None)[:2]
+        ]
+        found = self._continuer.continue_rows(rows)
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def _plan(
+        self, case: EncodedCase, edit: Edit, baseline: Outputs | None, foreseen: Foreseen | None
+    ) -> list[Row | Continuation]:
+        """Return for each prompt what becomes of it, or the row to be run for that."""
+        if baseline is not None and not edit.deltas:
+            return [Continuation(same=True) for _ in case.prompts]
+        rows: list[Row | Continuation] = [*self._rows(case, edit, baseline)]
+        if foreseen is None:
+            return rows
+        codebook = edit.deltas[0]
+        assert isinstance(codebook, Codebook)
+        if foreseen.prompts is None:
+            ends = zip(rows[:2], foreseen.fired, strict=True)
+            return [*(replace(row, fired=one) for row, one in ends if isinstance(row, Row)), *rows[2:]]
+        fires = codebook.lookup(foreseen.prompts.of(codebook.pool).to(codebook.keys.device))[0].tolist()
+        outcomes = [*foreseen.fired, *rows[2:]]
+        return [
+            outcome if fired else Continuation(same=True)
+            for fired, outcome in zip(fires, outcomes, strict=True)
+        ]
 
     def _rows(self, case: EncodedCase, edit: Edit, baseline: Outputs | None) -> list[Row]:
         target = len(case.request.target)

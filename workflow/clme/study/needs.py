@@ -57,6 +57,7 @@ KINDS = {
     "moments": Kind("moments", "model", "clme.study.moments", section="moments"),
     "representations": Kind("representations", "dataset", "clme.study.representations"),
     "values": Kind("values", "fold", "clme.study.values"),
+    "fired": Kind("fired", "fold", "clme.study.fired"),
     "state": Kind("states", "editor", "clme.study.states"),
 }
 
@@ -118,8 +119,11 @@ def settings(
         KeyError: no editor of the study needs such a file.
     """
     need = _find(study, kind, digest, model, dataset, editor)
-    trains, evaluates = kind in ("representations", "state"), kind in ("representations", "values")
+    trains, evaluates = kind in ("representations", "state"), kind in ("representations", "values", "fired")
     exclude = study.evaluation.exclude if trains else ()
+    evaluation = study.evaluation.model_copy(update={"timed_cases": 0})
+    if kind != "fired":
+        evaluation = evaluation.model_copy(update={"fluency": True})
     return PrepareSettings(
         model=model,
         need=dict(need.settings),
@@ -127,9 +131,8 @@ def settings(
         fold=None if fold is None else int(fold),
         editor=None if editor is None else study.editor(editor),
         compute=study.compute,
-        evaluation=study.evaluation.model_copy(update={"timed_cases": 0, "fluency": True})
-        if evaluates or need.sees_test
-        else Selection(timed_cases=0, exclude=exclude),
+        protocol=study.protocol if kind == "fired" else "paper",
+        evaluation=evaluation if evaluates or need.sees_test else Selection(timed_cases=0, exclude=exclude),
         training=study.training if trains else Training(),
     )
 

@@ -75,6 +75,7 @@ class MomentsSettings(_Settings):
 
 
 Task = Literal["cnle", "csne"]
+ProtocolName = Literal["paper", "released"]
 
 
 class BaselineSettings(_Settings):
@@ -83,7 +84,7 @@ class BaselineSettings(_Settings):
     model: str
     dataset: str
     seed: int = 0
-    protocol: Literal["paper", "released"] = "paper"
+    protocol: ProtocolName = "paper"
     compute: Compute = Compute()
     evaluation: Selection = Selection()
 
@@ -112,6 +113,7 @@ class PrepareSettings(_Settings):
         dataset: None for what belongs to a model alone.
         fold: None for what belongs to a model or a dataset.
         editor: whose state it is; None for other kinds.
+        protocol: of an evaluation, for kinds that have one.
         evaluation: the cases that are edited.
         training: the cases that editors are trained on.
     """
@@ -121,6 +123,7 @@ class PrepareSettings(_Settings):
     dataset: str | None = None
     fold: int | None = Field(None, ge=0)
     editor: str | None = None
+    protocol: ProtocolName = "paper"
     compute: Compute = Compute()
     evaluation: Selection = Selection()
     training: Training = Training()
