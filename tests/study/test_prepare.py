@@ -239,3 +239,8 @@ def test_equal_needs_have_one_name():
     assert first.digest != grace(steps=6).needs()[0].digest
     assert replace(first, shortcut=False).digest == first.digest
     assert set(needs.KINDS) >= {"representations", "values", "state"}
+
+
+def test_what_is_said_is_shared_only_where_decoded_tokens_are_not_compared():
+    assert [need.kind for need in grace().needs()] == ["values", "fired"]
+    assert [need.kind for need in grace(decoding=True).needs()] == ["values"]

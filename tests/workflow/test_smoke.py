@@ -108,7 +108,7 @@ def test_a_changed_hyperparameter_reruns_only_its_editor(study):
     change = "models={tiny-llama: {editors: {grace: {steps: 7}}}}"
     code, said = snakemake(study, "-n", "--cores", 1, "results/metrics.parquet", "--config", change)
     assert code == 0, said
-    assert planned(said) == {"values": 4, "edit": 4, "metrics": 1}
+    assert planned(said) == {"values": 4, "fired": 4, "edit": 4, "metrics": 1}
 
 
 def test_the_full_study_is_planned_without_a_network(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pydantic import Field
 from torch import Tensor
 
+from clme.editors.base import Need
 from clme.editors.codebooks import CodebookConfig, CodebookEditor
 from clme.edits import Codebook
 from clme.models.decoder import Site
@@ -27,6 +28,10 @@ class Grace(CodebookEditor):
     name = "grace"
     Config = GraceConfig
     released = {"decoding": True}  # noqa: RUF012
+
+    def needs(self) -> tuple[Need, ...]:
+        """See the base class; what is said depends on the key where decoded tokens are compared with it."""
+        return tuple(need for need in super().needs() if need.kind != "fired" or not self.config.decoding)
 
     def codebook(self, site: Site, prompt: Tensor, value: Tensor) -> Codebook:
         """See the base class."""

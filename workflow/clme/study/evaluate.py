@@ -92,7 +92,8 @@ class Evaluator:
             edits: one per case.
             baselines: the unedited model's outputs, which are taken over where an edit changes
                 nothing; None to make them.
-            foreseen: what is known of each case; only for edits that are one codebook with one entry.
+            foreseen: what is known of each case, where all edits are one codebook with one entry; used for
+                those that act at the prompt's end only.
         """
         before: Sequence[Outputs | None] = [None] * len(cases) if baselines is None else baselines
         known: Sequence[Foreseen | None] = [None] * len(cases) if foreseen is None else foreseen
@@ -121,7 +122,7 @@ class Evaluator:
         if baseline is not None and not edit.deltas:
             return [Continuation(same=True) for _ in case.prompts]
         rows: list[Row | Continuation] = [*self._rows(case, edit, baseline)]
-        if foreseen is None:
+        if foreseen is None or not edit.acts_at_prompt_end_only:
             return rows
         codebook = edit.deltas[0]
         assert isinstance(codebook, Codebook)
