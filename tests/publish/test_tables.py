@@ -1,10 +1,14 @@
 """Tables as values, in LaTeX and HTML."""
 
+import json
+
 import pytest
 import synthetic
 
-from clme.publish import drawing, proficiency, tables
+from clme.files import read_metadata, read_parquet, write_parquet
+from clme.publish import drawing, exhibits, proficiency, tables
 from clme.publish.results import Results
+from clme.study.schema import EDITS
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +83,22 @@ def test_html_escapes():
     page = tables.html(table)
     assert "<script>" not in page
     assert "a &lt; b" in page
+
+
+def test_tables_of_edits_say_that_a_fast_mode_was_used(tmp_path):
+    config = synthetic.study(editors=("none", "memit", "pmet", "grace"))
+    folder = synthetic.write(tmp_path, config)
+    note = "second moments over 10 of 100 texts of packages"
+    for editor in ("memit", "pmet"):
+        path = folder / "edits/tiny/cnle" / editor / "fold0.parquet"
+        kept = read_metadata(path)
+        write_parquet(
+            path,
+            read_parquet(path, schema=EDITS),
+            schema=EDITS,
+            metadata={**kept, "notes": json.dumps([note])},
+        )
+    found = Results(folder, synthetic.PUBLISHED)
+    for name, exhibit in exhibits.tables(config).items():
+        said = f"MEMIT and PMET: {note}." in exhibit.make(found).notes
+        assert said == (name not in ("table_1", "table_2", "table_3", "table_slips")), name

@@ -1,5 +1,7 @@
 """The edit job with needed files: used, checked, and left out where time is measured."""
 
+import json
+
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -7,7 +9,7 @@ import prepared
 from clme.editors import codebooks
 from clme.errors import UserError
 from clme.evaluation.decoding import Continuer
-from clme.files import read_parquet
+from clme.files import read_metadata, read_parquet
 from clme.study import baseline, edit_job
 from clme.study.schema import EDITS
 from clme.study.settings import Compute, EditSettings, Selection
@@ -38,7 +40,7 @@ def job(tiny_models, tmp_path):
         edit_job.run(model, cases, unedited, files, settings, tmp_path / "journals", output)
         return read_parquet(output, schema=EDITS)
 
-    run.files, run.journals = files, tmp_path / "journals"
+    run.files, run.journals, run.output = files, tmp_path / "journals", tmp_path / "edits.parquet"
     return run
 
 
@@ -127,3 +129,10 @@ def test_outputs_of_other_values_are_refused(job):
     write_tensors(path, read_tensors(path), {**read_tensor_metadata(path), "hardware": "another"})
     with pytest.raises(UserError, match="made with other values"):
         job()
+
+
+def test_what_a_needed_file_says_of_itself_is_said_of_the_results(job):
+    path = job.files["values"]
+    write_tensors(path, read_tensors(path), {**read_tensor_metadata(path), "note": "made in haste"})
+    job(files={"values": path})
+    assert json.loads(read_metadata(job.output)["notes"]) == ["made in haste"]

@@ -2,10 +2,11 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from clme.errors import UserError
+from clme.publish.tables import Table
 from clme.study.config import StudyConfig
 
 Need = Literal[
@@ -39,11 +40,15 @@ class Exhibit:
     editors: frozenset[str] = frozenset()
 
     def make(self, results: Any) -> Any:
-        """Return the table or the figure."""
+        """Return the table or the figure; tables of edits' numbers have the notes of the results."""
         module, function = self.made_by.split(":")
-        return getattr(importlib.import_module(f"clme.publish.{module}"), function)(results)
+        made = getattr(importlib.import_module(f"clme.publish.{module}"), function)(results)
+        if isinstance(made, Table) and _OF_EDITS.intersection(self.needs):
+            made = replace(made, notes=(*made.notes, *results.notes))
+        return made
 
 
+_OF_EDITS: frozenset[Need] = frozenset({"metrics", "edits", "comparisons", "strata"})
 _ENCODED = frozenset({"a_grace"})
 _AUGMENTED = frozenset({"a_grace", "a_grace_wo_cl", "a_grace_wo_mean"})
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from clme.errors import UserError
-from clme.files import read_parquet
+from clme.files import read_metadata, read_parquet
 from clme.publish import exhibits, names
 from clme.study.config import StudyConfig
 from clme.study.mixture import read_together
@@ -68,6 +68,20 @@ class Results:
             if not path.exists():
                 raise UserError(f"{path}: no such file; run the rule that makes it (`snakemake {path}`)")
         return read_together(paths, _SCORES)
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What must be said wherever numbers of the edits are shown, such as that a fast mode was used."""
+        editors: dict[str, set[str]] = {}
+        for name in exhibits.inputs(self.study, "edits"):
+            path = self.folder / name
+            if path.exists():
+                for note in json.loads(read_metadata(path).get("notes", "[]")):
+                    editors.setdefault(note, set()).add(Path(name).parts[3])
+        return tuple(
+            f"{names.listing(map(names.editor, names.in_order(found)))}: {note}."
+            for note, found in sorted(editors.items())
+        )
 
     def edits(self, model: str, dataset: str, editor: str) -> pd.DataFrame:
         """Return the rows of one editor on one dataset of one model, all folds; schema EDITS."""

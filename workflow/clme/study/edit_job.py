@@ -1,5 +1,6 @@
 """The edit job: one editor on one fold of a dataset; edits, evaluates, measures, and loses nothing."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from clme.study.journal import Journal
 from clme.study.measure import Cost, Meter
 from clme.study.schema import EDITS
 from clme.study.settings import EditSettings
+from clme.tensors import read_tensor_metadata
 
 
 def make_editor(settings: EditSettings) -> Editor:
@@ -91,9 +93,16 @@ def run(
         results = run_batches(job.label, batches, journal, job.batch)
         rows = [job.row(case, results[case.case.case_id], journal) for case in loaded.cases]
     frame = pd.DataFrame(rows, columns=EDITS.names)
-    write_parquet(output, frame, schema=EDITS, metadata=file_metadata(about, loaded.decoder))
+    metadata = {**file_metadata(about, loaded.decoder), "notes": json.dumps(_notes(files))}
+    write_parquet(output, frame, schema=EDITS, metadata=metadata)
     failed = int((frame["status"] == "failed").sum())
     print(f"{job.label}: {len(rows)} cases, {failed} failed -> {output}", file=sys.stderr, flush=True)
+
+
+def _notes(files: Mapping[str, Path]) -> list[str]:
+    """Return what needed files say that every table drawn from the results must say too."""
+    said = (read_tensor_metadata(path).get("note") for path in files.values())
+    return sorted({note for note in said if note})
 
 
 def _timed(cases: Path, settings: EditSettings) -> set[str]:
