@@ -21,7 +21,7 @@ from clme.study import baseline, prepare
 from clme.study.cases import EncodedCase, read_cases, select
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.fired import FiredOutputs
-from clme.study.jobs import Loaded, file_metadata, identity, load, plan, request_of, run_batches
+from clme.study.jobs import Loaded, file_metadata, identity, load, plan, portions, request_of, run_batches
 from clme.study.journal import Journal
 from clme.study.measure import Cost, Meter
 from clme.study.schema import EDITS
@@ -171,12 +171,19 @@ class _Job:
                 journal.write(_cost_key(case), asdict(cost))
                 progress.advance()
 
+    def _edited(self, batch: Sequence[EncodedCase]) -> list[Edit | Failure]:
+        found: dict[int, Edit | Failure] = {}
+        for portion in portions(batch, self._settings.compute.edit_padding):
+            edits = self._edit([batch[number] for number in portion], self._editor)
+            found |= zip(portion, edits, strict=True)
+        return [found[number] for number in range(len(batch))]
+
     def _edit(self, cases: Sequence[EncodedCase], editor: Editor) -> list[Edit | Failure]:
         return editor.edit(self._loaded.decoder, [request_of(case) for case in cases])
 
     def batch(self, batch: list[EncodedCase]) -> dict[str, Any]:
         """Edit and evaluate a batch; return the result columns by case."""
-        found = self._edit(batch, self._editor)
+        found = self._edited(batch)
         edits = [edit if isinstance(edit, Edit) else Edit() for edit in found]
         unedited = [self._unedited[case.case.case_id] for case in batch]
         foreseen = [self._foreseen[case.case.case_id] for case in batch] if self._foreseen else None

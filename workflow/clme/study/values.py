@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clme.editors.codebooks import ValueConfig, optimise
 from clme.study.cases import EncodedCase, select
-from clme.study.jobs import plan, request_of
+from clme.study.jobs import plan, portions, request_of
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
 
@@ -24,15 +24,20 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     site = job.decoder.site(config.layer, config.module)
     chosen = select(job.all_cases, job.settings.evaluation)
     cases = job.encoded([case for case in chosen if case.fold == job.settings.fold])
+    width = job.decoder.linear(site).out_features
 
     def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
-        found = optimise(job.decoder, site, config, seed, [request_of(case) for case in batch])
-        return {"values": found.values, "losses": found.losses}
+        values = torch.empty(len(batch), width, dtype=job.decoder.dtype, device=job.decoder.device)
+        losses = torch.empty(len(batch), device=job.decoder.device)
+        for portion in portions(batch, compute_settings.edit_padding):
+            requests = [request_of(batch[number]) for number in portion]
+            found = optimise(job.decoder, site, config, seed, requests)
+            values[portion], losses[portion] = found.values, found.losses.to(losses.dtype)
+        return {"values": values, "losses": losses}
 
     batches = plan(cases, compute_settings.batch_cases, compute_settings.edit_tokens)
     parts = in_parts(f"values {job.label}", batches, job.folder, compute)
     ids = [case.case.case_id for batch in batches for case in batch]
-    width = job.decoder.linear(site).out_features
     empty = {"values": torch.empty(0, width), "losses": torch.empty(0)}
     tensors = {name: torch.cat([part[name] for part in parts]) if parts else empty[name] for name in empty}
     return tensors, {"case_ids": ids}
