@@ -20,20 +20,22 @@ def decoder(request, tiny_models):
     return Decoder.load(tiny_models[request.param])
 
 
-def continuer(decoder, *, ends=frozenset(), beams=1, top_k=5, batch_tokens=1000, tokens=TOKENS):
-    return Continuer(decoder, ends, Sampler(tokens, top_k, beams, ends), batch_tokens)
+def continuer(decoder, *, ends=frozenset(), beams=1, top_k=5, batch_tokens=1000, tokens=TOKENS, padding=1.0):
+    return Continuer(decoder, ends, Sampler(tokens, top_k, beams, ends), batch_tokens, padding)
 
 
 def outputs(decoder, rows, **options):
     return [found.output for found in continuer(decoder, **options).continue_rows(rows)]
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 12, 1000])
-def test_greedy_equals_generate(decoder, batch_tokens):
+@pytest.mark.parametrize(
+    ("batch_tokens", "padding"), [(1, 1.0), (12, 1.0), (1000, 1.0), (1000, 0.4), (1000, 0.0)]
+)
+def test_greedy_equals_generate(decoder, batch_tokens, padding):
     rows = [Row(prompt, TOKENS, (), Edit()) for prompt in PROMPTS]
     expected = [generate(decoder.model, prompt, TOKENS, eos_token_id=None) for prompt in PROMPTS]
     assert len(set(expected)) > 1
-    assert outputs(decoder, rows, batch_tokens=batch_tokens) == expected
+    assert outputs(decoder, rows, batch_tokens=batch_tokens, padding=padding) == expected
 
 
 def test_end_tokens_end_a_text(decoder):
@@ -97,10 +99,12 @@ def codebook_for(decoder, prompt, *, radius=0.01, decoding=False):
     return Codebook(SITE, seen[0], value, torch.tensor([radius]), decoding)
 
 
-def test_codebooks_run_only_where_they_fire(decoder):
+@pytest.mark.parametrize("padding", [0.0, 0.6, 1.0])
+def test_codebooks_run_only_where_they_fire(decoder, padding):
     edit = Edit((codebook_for(decoder, PROMPTS[0]),))
     (delta,) = edit.deltas
-    found = continuer(decoder).continue_rows([Row(prompt, TOKENS, (), edit) for prompt in PROMPTS])
+    rows = [Row(prompt, TOKENS, (), edit) for prompt in PROMPTS]
+    found = continuer(decoder, padding=padding).continue_rows(rows)
     assert [one.same for one in found] == [False, True, True, True]
     with replaced_output(decoder.model, 3, MODULE, len(PROMPTS[0]) - 1, delta.values[0]):
         expected = generate(decoder.model, PROMPTS[0], TOKENS, eos_token_id=None)
@@ -131,9 +135,9 @@ def test_beams_without_noise_are_beam_search(decoder):
         assert one.sampled == generate(decoder.model, prompt, TOKENS, num_beams=3, eos_token_id=None)
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_samples_belong_to_the_text_not_to_the_batch(decoder, beams):
-    made = continuer(decoder, beams=beams)
+@pytest.mark.parametrize(("beams", "padding"), [(1, 1.0), (3, 1.0), (3, 0.4)])
+def test_samples_belong_to_the_text_not_to_the_batch(decoder, beams, padding):
+    made = continuer(decoder, beams=beams, padding=padding)
     sampler = Sampler(TOKENS, 5, beams, frozenset())
     rows = [Row(p, 1, (), Edit(), sampler.noise(7, f"case {n}")) for n, p in enumerate(PROMPTS)]
     together = [one.sampled for one in made.continue_rows(rows)]

@@ -15,7 +15,7 @@ from clme.tensors import read_tensor_metadata, write_tensors
 def make(model, output, seed=0):
     settings = PrepareSettings(model="tiny", need=dict(need(seed).settings))
     prepare.run("contexts", model, None, {}, settings, output.parent / "journals", output)
-    return Contexts.load(output), read_tensor_metadata(output)["texts"]
+    return Contexts.load(output, 5), read_tensor_metadata(output)["texts"]
 
 
 def test_five_texts_and_the_bare_prompt(tiny_models, tmp_path):
@@ -55,5 +55,10 @@ def test_the_seed_decides(tiny_models, tmp_path):
 
 def test_another_file_is_refused(tmp_path):
     write_tensors(tmp_path / "x.safetensors", {"ids": torch.arange(3)}, {})
-    with pytest.raises(UserError, match="holds no contexts; make it anew by `clme prepare contexts`"):
-        Contexts.load(tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="holds too few contexts; make it anew by `clme prepare contexts`"):
+        Contexts.load(tmp_path / "x.safetensors", 5)
+
+
+def test_where_fewer_are_wanted_they_are_the_first(tiny_models, tmp_path):
+    found, _ = make(tiny_models["llama"], tmp_path / "c.safetensors")
+    assert Contexts.load(tmp_path / "c.safetensors", 2).prefixes == found.prefixes[:3]

@@ -332,24 +332,9 @@ def test_the_plan_keeps_its_limits_and_loses_no_case(model, cases):
         assert jobs.plan(loaded.cases[::-1], batch_cases, tokens) == batches
 
 
-def test_portions_keep_padding_within_its_limit_and_lose_no_case(model, cases):
-    loaded = jobs.load(model, cases, settings(BaselineSettings)).cases
-    lengths = [len(case.request.target) for case in loaded]
-    assert len(set(lengths)) > 1
-    for limit in (0.0, 0.2, 0.5, 1.0):
-        found = jobs.portions(loaded, limit)
-        assert sorted(number for portion in found for number in portion) == list(range(len(loaded)))
-        for portion in found:
-            filled, longest = sum(lengths[n] for n in portion), max(lengths[n] for n in portion)
-            assert longest * len(portion) - filled <= limit * longest * len(portion)
-    assert len(jobs.portions(loaded, 1.0)) == 1
-    assert len(jobs.portions(loaded, 0.0)) == len(set(lengths))
-    assert jobs.portions([], 0.5) == []
-
-
 def test_portions_of_a_batch_give_the_results_of_the_whole(run):
-    whole = run(editor="grace", compute=Compute(batch_cases=8, edit_padding=1.0))
-    parted = run(editor="grace", compute=Compute(batch_cases=8, edit_padding=0.0))
+    whole = run(editor="grace", compute=Compute(batch_cases=8, padding=1.0))
+    parted = run(editor="grace", compute=Compute(batch_cases=8, padding=0.0))
     assert list(whole["case_id"]) == list(parted["case_id"])
     assert list(whole["effectiveness_output"]) == list(parted["effectiveness_output"])
     assert whole["edit_loss"].to_numpy() == pytest.approx(parted["edit_loss"].to_numpy(), rel=1e-3)

@@ -42,14 +42,18 @@ class Contexts:
         }
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, sampled: int) -> Self:
         """Read what `tensors` gave.
 
+        Args:
+            path: made by `clme prepare contexts`.
+            sampled: how many of the sampled texts are wanted, the first ones.
+
         Raises:
-            UserError: the file is missing, damaged, or holds no contexts.
+            UserError: the file is missing, damaged, or holds too few contexts.
         """
         stored: Mapping[str, Tensor] = read_tensors(path)
-        if stored.keys() != {"ids", "lengths"} or len(stored["lengths"]) < 2:
-            raise UserError(f"{path}: holds no contexts; make it anew by `clme prepare contexts`")
+        if stored.keys() != {"ids", "lengths"} or len(stored["lengths"]) <= sampled:
+            raise UserError(f"{path}: holds too few contexts; make it anew by `clme prepare contexts`")
         parts = stored["ids"].split(stored["lengths"].tolist())
-        return cls(tuple(tuple(part.tolist()) for part in parts))
+        return cls(tuple(tuple(part.tolist()) for part in parts[: 1 + sampled]))

@@ -56,7 +56,7 @@ class Rome(Editor):
 
     def load(self, decoder: Decoder, files: Mapping[str, Path]) -> None:
         """See the base class."""
-        self._contexts = Contexts.load(files["contexts"])
+        self._contexts = Contexts.load(files["contexts"], self.config.contexts)
         self._moments = None
         if self.config.mom2_adjustment:
             self._moments = Moments.load(files["moments"], decoder, [self._site(decoder)])

@@ -74,7 +74,7 @@ class Spread(Editor):
 
     def load(self, decoder: Decoder, files: Mapping[str, Path]) -> None:
         """See the base class."""
-        self._contexts = Contexts.load(files["contexts"])
+        self._contexts = Contexts.load(files["contexts"], self.config.contexts)
         self._moments = Moments.load(files["moments"], decoder, self._sites(decoder))
 
     def edit(self, decoder: Decoder, requests: Sequence[Request]) -> list[Edit | Failure]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clme.editors.base import EditorConfig, Failure
+from clme.editors.contexts import STARTS
 from clme.editors.losses import target_loss_and_hits
 from clme.editors.passages import Passages
 from clme.editors.rows import shrink
@@ -22,6 +23,12 @@ class VectorConfig(EditorConfig):
     The loss is that of Meng et al. (2022), Equation 4, with a penalty on the vector's length.
     """
 
+    contexts: int = Field(
+        len(STARTS),
+        ge=1,
+        le=len(STARTS),
+        description="sampled texts before the prompt under which the target is to become likely, beside none",
+    )
     steps: int = Field(
         25, ge=1, description="times the loss is computed at most, an update less (v_num_grad_steps)"
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from clme.edits import Edit, Fired, edit_hooks
 from clme.evaluation.sampling import Sampler
 from clme.models.decoder import Context, Decoder, padded
+from clme.padding import alike
 
 _HEAD_POSITIONS = 256
 
@@ -77,11 +78,19 @@ class Continuer:
         ends: ids of the tokens that end a text.
         sampler: for rows with noise.
         batch_tokens: how many prompt tokens are read at once at most (at least one row is).
+        padding: the part of padding among them at most.
     """
 
-    def __init__(self, decoder: Decoder, ends: frozenset[int], sampler: Sampler, batch_tokens: int) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        ends: frozenset[int],
+        sampler: Sampler,
+        batch_tokens: int,
+        padding: float = 1.0,
+    ) -> None:
         self._decoder, self._sampler, self._batch_tokens = decoder, sampler, batch_tokens
-        self._ends = ends
+        self._ends, self._padding = ends, padding
 
     @torch.inference_mode()
     def continue_rows(self, rows: Sequence[Row]) -> list[Continuation]:
@@ -108,7 +117,7 @@ class Continuer:
                 yield chunk
 
     def _continue_chunk(self, rows: list[Row]) -> list[Continuation]:
-        prompts, live, known = self._read_prompts(rows)
+        prompts, live, known = self._read_all_prompts(rows)
         results = [Continuation(same=True) for _ in rows]
         for number in known:
             results[number] = rows[number].fired or results[number]
@@ -124,6 +133,22 @@ class Continuer:
             for place, ids in zip(noises, self._sample(prompts, list(noises), noise), strict=True):
                 results[live[place]].sampled = ids
         return results
+
+    def _read_all_prompts(self, rows: list[Row]) -> tuple[_Prompts, list[int], list[int]]:
+        """Read prompts of like length together, and put them side by side; returns as `_read_prompts`."""
+        read: list[_Prompts] = []
+        live: list[int] = []
+        known: list[int] = []
+        for group in alike([len(row.prompt) for row in rows], self._padding):
+            prompts, among_live, among_known = self._read_prompts([rows[number] for number in group])
+            read += [prompts] if among_live else []
+            live += [group[place] for place in among_live]
+            known += [group[place] for place in among_known]
+        if len(read) < 2:
+            return read[0] if read else prompts, live, known
+        edits = [edit for prompts in read for edit in prompts.edits]
+        context = Context.stacked([prompts.context for prompts in read])
+        return _Prompts(edits, context, torch.cat([prompts.logits for prompts in read])), live, known
 
     def _read_prompts(self, rows: list[Row]) -> tuple[_Prompts, list[int], list[int]]:
         """Read the prompts up to the last layer, but not those of which it turns out what becomes of them.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
@@ -60,6 +61,22 @@ class Context:
         """Put the layers that only `other` holds beside this context's; both must have the same slots."""
         layers = tuple(mine or theirs for mine, theirs in zip(self.layers, other.layers, strict=True))
         return Context(layers, self.valid)
+
+    @staticmethod
+    def stacked(contexts: Sequence["Context"]) -> "Context":
+        """Put rows of several contexts, which hold the same layers, one below the other."""
+        slots = max(context.valid.shape[1] for context in contexts)
+
+        def widened(tensors: Sequence[Tensor]) -> Tensor:
+            return torch.cat([pad(one, (0, 0, 0, slots - one.shape[2])) for one in tensors])
+
+        layers = []
+        for together in zip(*(context.layers for context in contexts), strict=True):
+            held = [one for one in together if one is not None]
+            keys, values = zip(*held, strict=True) if held else ((), ())
+            layers.append((widened(keys), widened(values)) if held else None)
+        valid = torch.cat([pad(one.valid, (0, slots - one.valid.shape[1])) for one in contexts])
+        return Context(tuple(layers), valid)
 
 
 class _Reading:

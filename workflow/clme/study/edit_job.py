@@ -15,13 +15,14 @@ from clme.editors.base import Editor, Failure
 from clme.edits import Edit
 from clme.errors import UserError
 from clme.files import write_parquet
+from clme.padding import alike
 from clme.progress import Progress
 from clme.representations import Pooled, Representations
 from clme.study import baseline, prepare
 from clme.study.cases import EncodedCase, read_cases, select
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.fired import FiredOutputs
-from clme.study.jobs import Loaded, file_metadata, identity, load, plan, portions, request_of, run_batches
+from clme.study.jobs import Loaded, file_metadata, identity, load, plan, request_of, run_batches
 from clme.study.journal import Journal
 from clme.study.measure import Cost, Meter
 from clme.study.schema import EDITS
@@ -173,7 +174,8 @@ class _Job:
 
     def _edited(self, batch: Sequence[EncodedCase]) -> list[Edit | Failure]:
         found: dict[int, Edit | Failure] = {}
-        for portion in portions(batch, self._settings.compute.edit_padding):
+        targets = [len(case.request.target) for case in batch]
+        for portion in alike(targets, self._settings.compute.padding):
             edits = self._edit([batch[number] for number in portion], self._editor)
             found |= zip(portion, edits, strict=True)
         return [found[number] for number in range(len(batch))]

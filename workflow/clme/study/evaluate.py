@@ -59,6 +59,7 @@ class Evaluator:
         protocol: the reading of the study's protocol.
         seed: the study's seed, for fluency.
         read_tokens: tokens that are read together at most.
+        padding: part of padding among them at most.
         fluency: whether texts are sampled.
     """
 
@@ -70,13 +71,14 @@ class Evaluator:
         *,
         seed: int,
         read_tokens: int,
+        padding: float = 1.0,
         fluency: bool = True,
     ) -> None:
         self._tokenizer, self._protocol, self._seed = tokenizer, protocol, seed
         self._fluency = fluency
         top_k = min(FLUENCY_TOP_K, decoder.vocabulary)
         self._sampler = Sampler(FLUENCY_TOKENS, top_k, protocol.fluency_beams, tokenizer.ends)
-        self._continuer = Continuer(decoder, tokenizer.ends, self._sampler, read_tokens)
+        self._continuer = Continuer(decoder, tokenizer.ends, self._sampler, read_tokens, padding)
 
     def run(
         self,

@@ -46,6 +46,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         PROTOCOLS[settings.protocol],
         seed=job.need("seed"),
         read_tokens=settings.compute.read_tokens,
+        padding=settings.compute.padding,
         fluency=settings.evaluation.fluency,
     )
     width = decoder.linear(site).in_features

@@ -37,6 +37,7 @@ class Loaded:
             self.protocol,
             seed=settings.seed,
             read_tokens=settings.compute.read_tokens,
+            padding=settings.compute.padding,
             fluency=settings.evaluation.fluency,
         )
 
@@ -118,28 +119,6 @@ def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> l
             batches.append([])
         batches[-1].append(case)
     return batches
-
-
-def portions(cases: Sequence[EncodedCase], padding: float) -> list[list[int]]:
-    """Part a batch into portions that are edited together, with targets of like length.
-
-    Args:
-        cases: a batch.
-        padding: the part of padding among a portion's target tokens at most, from 0 to 1.
-
-    Returns:
-        The numbers of the cases in each portion, those with the longest targets first.
-    """
-    lengths = [len(case.request.target) for case in cases]
-    found: list[list[int]] = []
-    for number in sorted(range(len(cases)), key=lambda number: (-lengths[number], number)):
-        together = [*found[-1], number] if found else []
-        filled = sum(lengths[one] for one in together)
-        if not found or filled < (1 - padding) * lengths[together[0]] * len(together):
-            found.append([number])
-        else:
-            found[-1] = together
-    return found
 
 
 def _length(case: EncodedCase) -> int:

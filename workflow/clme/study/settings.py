@@ -23,14 +23,14 @@ class Compute(_Settings):
     )
     batch_cases: int = Field(8, ge=1, description="requests that are edited together at most")
     edit_tokens: int = Field(2048, ge=1, description="tokens that are optimised over together at most")
-    edit_padding: float = Field(
+    read_tokens: int = Field(8192, ge=1, description="tokens that are read together in evaluation at most")
+    padding: float = Field(
         1.0,
         ge=0,
         le=1,
-        description="part of padding among target tokens that are optimised over together at most; lower it"
+        description="part of padding among tokens that are read or optimised over together at most; lower it"
         " where small batches cost little, as on a CPU",
     )
-    read_tokens: int = Field(8192, ge=1, description="tokens that are read together in evaluation at most")
 
 
 class Selection(_Settings):

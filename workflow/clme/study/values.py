@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from clme.editors.codebooks import ValueConfig, optimise
+from clme.padding import alike
 from clme.study.cases import EncodedCase, select
-from clme.study.jobs import plan, portions, request_of
+from clme.study.jobs import plan, request_of
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
 
@@ -29,7 +30,8 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
         values = torch.empty(len(batch), width, dtype=job.decoder.dtype, device=job.decoder.device)
         losses = torch.empty(len(batch), device=job.decoder.device)
-        for portion in portions(batch, compute_settings.edit_padding):
+        targets = [len(case.request.target) for case in batch]
+        for portion in alike(targets, compute_settings.padding):
             requests = [request_of(batch[number]) for number in portion]
             found = optimise(job.decoder, site, config, seed, requests)
             values[portion], losses[portion] = found.values, found.losses.to(losses.dtype)

@@ -1,0 +1,24 @@
+"""Rows of like length together."""
+
+import numpy as np
+import pytest
+
+from clme.padding import alike
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.2, 0.5, 1.0])
+def test_padding_stays_within_its_limit_and_no_row_is_lost(limit):
+    lengths = np.random.default_rng(0).integers(1, 60, 50).tolist()
+    found = alike(lengths, limit)
+    assert sorted(number for group in found for number in group) == list(range(50))
+    for group in found:
+        filled, longest = sum(lengths[n] for n in group), lengths[group[0]]
+        assert longest == max(lengths[n] for n in group)
+        assert longest * len(group) - filled <= limit * longest * len(group)
+
+
+def test_no_limit_is_one_group_and_none_at_all_a_group_for_each_length():
+    lengths = [3, 1, 3, 2]
+    assert alike(lengths, 1.0) == [[0, 2, 3, 1]]
+    assert alike(lengths, 0.0) == [[0, 2], [3], [1]]
+    assert alike([], 0.5) == []

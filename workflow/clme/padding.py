@@ -1,0 +1,26 @@
+"""Rows of like length together, so that little of what is computed is padding."""
+
+from collections.abc import Sequence
+
+
+def alike(lengths: Sequence[int], padding: float) -> list[list[int]]:
+    """Part rows into groups of like length.
+
+    Args:
+        lengths: of the rows, in tokens.
+        padding: the part of padding in a group at most, from 0 to 1.
+
+    Returns:
+        The numbers of the rows in each group, the longest rows first.
+    """
+    groups: list[list[int]] = []
+    filled = 0
+    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
+        longest = lengths[groups[-1][0]] if groups else 0
+        filled += lengths[number]
+        if not groups or filled < (1 - padding) * longest * (len(groups[-1]) + 1):
+            groups.append([number])
+            filled = lengths[number]
+        else:
+            groups[-1].append(number)
+    return groups
