@@ -10,7 +10,7 @@ from clme.datasets.schema import CASES
 from clme.files import write_parquet, write_text
 from clme.study import aggregate, compare, strata
 from clme.study.config import StudyConfig
-from clme.study.schema import DIMENSIONS, DISTANCES, EDITS
+from clme.study.schema import DIMENSIONS, DISTANCES, EDITS, TRAINING
 
 PUBLISHED = Path(__file__).parents[2] / "paper/published"
 SHA = "0" * 64
@@ -72,6 +72,12 @@ def write(folder: Path, config: StudyConfig | None = None, cases: int = 12, time
     aggregate.run(paths, config.seed, folder / "metrics.parquet")
     compare.run(paths, config.seed, folder / "comparisons.parquet")
     strata.run(paths, tables, config.seed, folder / "strata.parquet")
+    write_parquet(
+        folder / "training.parquet",
+        pd.DataFrame(_training(config), columns=TRAINING.names),
+        schema=TRAINING,
+        metadata={},
+    )
     write_text(
         folder / "benchmarks" / "edit" / "tiny.cnle.grace.fold0.tsv",
         "s\th:m:s\tmax_rss\tmax_vms\n61.5\t0:01:01\t812.25\t900\n",
@@ -97,6 +103,24 @@ def _statistics(folder: Path, config: StudyConfig, cases: int) -> None:
             rows = [row for number in range(cases) for row in _distances(dataset, number)]
             path = folder / "distances" / model / f"{dataset}.parquet"
             write_parquet(path, pd.DataFrame(rows), schema=DISTANCES, metadata={})
+
+
+def _training(config):
+    """A curve for each editor that trains: the values rise with the steps."""
+    quantities = {
+        "malmen": ("effectiveness", "generalization", "specificity"),
+        "a_grace": ("rephrases", "neighbours"),
+        "a_grace_wo_mean": ("rephrases", "neighbours"),
+    }
+    for model in config.models:
+        for dataset in config.datasets:
+            for editor in quantities.keys() & set(config.editor_names):
+                for fold in range(config.folds):
+                    about = {"model": model, "dataset": dataset, "editor": editor, "fold": fold}
+                    for number, quantity in enumerate(quantities[editor]):
+                        for step in range(0, 100, 20):
+                            value = (0.2 + 0.1 * number) * (1 + step / 100)
+                            yield {**about, "step": step, "quantity": quantity, "value": value}
 
 
 def _distances(dataset, number):

@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": ("clme.commands.study", "compare"),
     "distances": ("clme.commands.study", "distances"),
     "strata": ("clme.commands.study", "strata"),
+    "training": ("clme.commands.study", "training"),
     "tuning": ("clme.commands.study", "tuning"),
     "editors": ("clme.commands.study", "editors"),
     "record": ("clme.commands.publish", "record"),

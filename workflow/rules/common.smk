@@ -118,6 +118,18 @@ def state_needs(wildcards):
     return needs.paths(study, **names, scopes={"model", "dataset"})
 
 
+def states_of_editors(wildcards):
+    """What editors have learned on each fold of each dataset."""
+    return [
+        files["state"]
+        for model in study.models
+        for dataset in study.datasets
+        for editor in study.editor_names
+        for fold in range(study.folds)
+        if "state" in (files := needs.paths(study, model, dataset, editor, str(fold)))
+    ]
+
+
 def needs_options(files):
     """The options that hand needed files to a command."""
     return " ".join(f"--needs {kind}={path}" for kind, path in files.items())

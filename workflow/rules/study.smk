@@ -132,6 +132,21 @@ rule distances:
         " --output {output} 2>&1 | tee {log}"
 
 
+rule training:
+    input:
+        states_of_editors,
+    output:
+        "results/training.parquet",
+    log:
+        "results/logs/training.log",
+    benchmark:
+        "results/benchmarks/training.tsv"
+    conda:
+        "../../envs/data.yaml"
+    shell:
+        "clme training {input} --output {output} 2>&1 | tee {log}"
+
+
 rule strata:
     input:
         edits=EDITS,

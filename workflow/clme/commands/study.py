@@ -106,6 +106,16 @@ def distances(representations: Path, states: tuple[Path, ...], cases: Path, outp
 
 
 @click.command()
+@click.argument("states", type=FILE, nargs=-1)
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def training(states: tuple[Path, ...], output: Path) -> None:
+    """Put together what was measured while editors trained (STATES: made by `clme prepare state`)."""
+    from clme.study import training as job
+
+    job.run(states, output)
+
+
+@click.command()
 @click.argument("trials", type=FILE, nargs=-1, required=True)
 @click.option("--output", type=FILE, required=True, help="Markdown file to be written.")
 def tuning(trials: tuple[Path, ...], output: Path) -> None:

@@ -19,6 +19,7 @@ Need = Literal[
     "statistics",
     "answers",
     "distances",
+    "training",
     "cases",
 ]
 
@@ -50,6 +51,7 @@ class Exhibit:
 
 _OF_EDITS: frozenset[Need] = frozenset({"metrics", "edits", "comparisons", "strata"})
 _ENCODED = frozenset({"a_grace"})
+_TRAINED = frozenset({"malmen", "a_grace", "a_grace_wo_mean"})
 _AUGMENTED = frozenset({"a_grace", "a_grace_wo_cl", "a_grace_wo_mean"})
 
 TABLES: Mapping[str, Exhibit] = {
@@ -123,6 +125,13 @@ FIGURES: Mapping[str, Exhibit] = {
         "figures.strata:figure_strata",
         ("strata",),
     ),
+    "figure_training": Exhibit(
+        "What training learns, on cases apart from those it learns from. MALMEN: part of the tokens that are"
+        " right; A-GRACE: rephrases whose key is within the radius, neighbours whose key is not.",
+        "figures.training:figure_training",
+        ("training",),
+        _TRAINED,
+    ),
     "figure_published": Exhibit(
         "This run against the published numbers (exact match); lines are 95% intervals.",
         "figures.published:figure_published",
@@ -150,7 +159,7 @@ def inputs(study: StudyConfig, need: Need) -> list[str]:
     """Return the files of a need, below the folder of results."""
     if need == "study":
         return ["study.json"]
-    if need in ("metrics", "comparisons", "strata"):
+    if need in ("metrics", "comparisons", "strata", "training"):
         return [f"{need}.parquet"]
     if need == "edits":
         return [

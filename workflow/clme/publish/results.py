@@ -15,7 +15,7 @@ from clme.files import read_metadata, read_parquet
 from clme.publish import exhibits, names
 from clme.study.config import StudyConfig
 from clme.study.mixture import read_together
-from clme.study.schema import COMPARISONS, DISTANCES, EDITS, METRICS, SCORES, STRATA
+from clme.study.schema import COMPARISONS, DISTANCES, EDITS, METRICS, SCORES, STRATA, TRAINING
 
 _MEASURED = ("error", "target", "edit_seconds", "peak_memory_mb")
 _SCORES = pa.schema([*SCORES, *(EDITS.field(name) for name in _MEASURED)])
@@ -100,6 +100,11 @@ class Results:
     def strata(self) -> pd.DataFrame:
         """Metrics of parts of the cases, schema STRATA."""
         return read_parquet(self.folder / "strata.parquet", schema=STRATA)
+
+    @functools.cached_property
+    def training(self) -> pd.DataFrame:
+        """What was measured while editors trained, schema TRAINING."""
+        return read_parquet(self.folder / "training.parquet", schema=TRAINING)
 
     def distances(self, model: str, dataset: str) -> pd.DataFrame:
         """Return the distances between keys of a dataset's cases, schema DISTANCES."""

@@ -126,3 +126,14 @@ DISTANCES = pa.schema(
 """One row per case and kind of key (last, mean or encoded): Euclidean distances of the request's key to the
 others', and all the case's keys in the plane of their first two principal components, in the order request,
 rephrase, neighbours."""
+
+TRAINING = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in ("model", "dataset", "editor")),
+        pa.field("fold", pa.int8(), nullable=False),
+        pa.field("step", pa.float64(), nullable=False),
+        pa.field("quantity", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+    ]
+)
+"""What was measured while editors trained, in training steps or epochs; quantities are the editors' own."""
