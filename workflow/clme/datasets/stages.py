@@ -1,6 +1,7 @@
 """The stages that need no model: extract, filter, deduplicate, split."""
 
 import ast
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,8 +87,13 @@ def _parses(code: str) -> bool:
 
 def deduplicate(pairs: pd.DataFrame) -> pd.DataFrame:
     """Keep the first of the pairs whose inputs are the same up to case and white space."""
-    key = pairs["input"].str.lower().str.split().str.join(" ")
-    return pairs[~key.duplicated()].reset_index(drop=True)
+    keys = pd.Series([_key(text) for text in pairs["input"]], index=pairs.index, dtype=object)
+    return pairs[~keys.duplicated()].reset_index(drop=True)
+
+
+def _key(text: str) -> bytes:
+    """Return what is the same of equal inputs: a digest, for all words of all functions take 5 GB."""
+    return hashlib.sha256(" ".join(text.lower().split()).encode()).digest()
 
 
 def split(pairs: pd.DataFrame, dataset: str, settings: DatasetSettings, seed: int) -> pd.DataFrame:
