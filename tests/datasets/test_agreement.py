@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clme.datasets import agreement
-from clme.datasets.agreement import compare, kappa
+from clme.datasets.agreement import compare, kappa, kept_share
 from clme.datasets.grading import LEVELS, UNGRADED
 
 
@@ -54,6 +54,17 @@ def test_a_grader_is_compared_with_the_labels():
     constant = agreement.measure(lambda pairs: pairs.assign(grade=LEVELS[-1]))
     assert (constant["kappa"], constant["linear"]) == pytest.approx((0, 0))
     assert constant["kept"] == 100
+
+
+@pytest.mark.parametrize(
+    ("labels", "grades", "share"), [("++--", "++--", 1), ("+++-", "+--+", 0.25), ("", "", 0)]
+)
+def test_the_share_of_same_decisions(labels, grades, share):
+    levels = {"+": LEVELS[-1], "-": LEVELS[1]}
+    frame = pd.DataFrame(
+        {"label": [levels[one] for one in labels], "grade": [levels[one] for one in grades]}, dtype=object
+    )
+    assert kept_share(vars(compare(frame))) == share
 
 
 def test_pairs_that_a_grader_gave_no_level_are_left_out():

@@ -236,4 +236,6 @@ def test_a_card_says_how_the_dataset_came_about(made):
     assert "{{" not in text
     assert "hand labels of 100 pairs" in text
     assert "| the five levels | 1.00 |" in text
+    assert "they decide the same for\n100%." in text
+    assert "2 x share of the same decisions - 1 | 1.00 |" in text
     assert all(part in text for part in ("words==1.0", "sha256 0", "MIT", "| Irrelevant | 16 |"))

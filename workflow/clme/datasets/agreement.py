@@ -1,6 +1,6 @@
 """How well a grader agrees with hand labels (the paper: Cohen's kappa of 0.70 on 384 pairs of CoNaLa)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 
@@ -66,6 +66,18 @@ def compare(graded: pd.DataFrame) -> Agreement:
         kept=sum(kept),
         both=sum(one & other for one, other in zip(wanted, kept, strict=True)),
     )
+
+
+def kept_share(found: Mapping[str, float]) -> float:
+    """Return the share of labelled pairs for which grader and labels decide the same: Very Relevant or not.
+
+    Twice the share less one is kappa adjusted for prevalence and bias (Byrt et al., 1993).
+
+    Args:
+        found: the fields of an `Agreement`.
+    """
+    neither = found["pairs"] - found["labelled"] - found["kept"] + found["both"]
+    return (found["both"] + neither) / max(1, found["pairs"])
 
 
 def kappa(one: Sequence[int], other: Sequence[int], levels: int, power: int = 0) -> float:

@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 
 from clme.datasets import grading, rephrasing
+from clme.datasets.agreement import kept_share
 from clme.datasets.encoder import Encoder
 from clme.datasets.settings import DatasetSettings
 from clme.datasets.sources import Material
@@ -131,6 +132,7 @@ def render(
         source=settings.source,
         passed=passed,
         graded=graded,
+        same=kept_share(graded.agreement) if graded else None,
         stages={name: said for name, said in STAGES.items() if name in passed},
         measured=measured,
         paper=paper,
