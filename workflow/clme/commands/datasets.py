@@ -309,10 +309,11 @@ def neighbours(pairs: Path, rephrases: Path, embeddings: Path, settings: str, ou
     import numpy as np
 
     from clme.datasets import cases
-    from clme.datasets.schema import NEIGHBOURS, REPHRASES, SPLIT
+    from clme.datasets.schema import MEMBERS, NEIGHBOURS, REPHRASES
     from clme.files import read_parquet
 
-    split_pairs, rewritten = read_parquet(pairs, schema=SPLIT), read_parquet(rephrases, schema=REPHRASES)
+    # Without the texts, which would take their memory beside the vectors'.
+    split_pairs, rewritten = read_parquet(pairs, schema=MEMBERS), read_parquet(rephrases, schema=REPHRASES)
     found = cases.find_neighbours(split_pairs, rewritten, np.load(embeddings), _parsed(settings).neighbours)
     _write(output, found, NEIGHBOURS)
 

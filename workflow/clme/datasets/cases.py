@@ -17,7 +17,7 @@ def find_neighbours(
     """Return each case's nearest non-targeted pairs (schema NEIGHBOURS).
 
     Args:
-        split: schema SPLIT.
+        split: schema MEMBERS.
         rephrases: schema REPHRASES; only targeted pairs with a rephrase become cases.
         embeddings: unit vectors [pairs, d] of the inputs, in the order of `split`.
         count: neighbours of each case.

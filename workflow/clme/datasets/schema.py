@@ -20,6 +20,8 @@ GRADED = PAIRS.append(pa.field("similarity", pa.float64())).append(
 """The similarity is null where a service graded."""
 
 SPLIT = PAIRS.append(pa.field("targeted", pa.bool_(), nullable=False))
+MEMBERS = pa.schema([SPLIT.field("pair_id"), SPLIT.field("targeted")])
+"""Of `SPLIT`, which pairs are targeted."""
 
 REPHRASES = pa.schema(
     [pa.field("pair_id", pa.string(), nullable=False), pa.field("rephrase", pa.string(), nullable=False)]
