@@ -19,8 +19,13 @@ FUNCTION = '''def {name}(items, {most}):
 
 def parquet(rows, schema=None):
     """Return the bytes of a Parquet file with these rows."""
+    return table(pa.Table.from_pylist(rows, schema))
+
+
+def table(content):
+    """Return the bytes of a table's Parquet file."""
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema), stream)
+    pq.write_table(content, stream)
     return stream.getvalue()
 
 

@@ -18,6 +18,7 @@ from clme.errors import UserError
 from file_server import FileServer
 from hub_server import COMMIT, Hub
 
+NOT_UTF8 = pa.table({"snippet": ["x"], "intent": pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())})
 NO_ROWS = pa.schema([("intent", pa.string()), ("snippet", pa.string())])
 
 
@@ -124,6 +125,7 @@ def test_a_repository_without_the_files(tmp_path, monkeypatch):
         ("a.parquet", b"PAR1 nonsense", "damaged"),
         ("a.parquet", corpora.parquet([{"x": 1}]), "has none of the columns"),
         ("a.jsonl", b'{"snippet": "x", "intent": "\xff\xfe"}\n', "not UTF-8"),
+        ("a.parquet", corpora.table(NOT_UTF8), r"a\.parquet: not UTF-8"),
         ("a.jsonl", b'{"snippet": "x", "intent": "y"}\n{"snippet": \n', "line 2 isn't JSON"),
         ("a.jsonl", b"[1]\n", "line 1 has none of the fields"),
         ("a.jsonl.gz", b"\x1f\x8b nonsense", "damaged"),
