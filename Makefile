@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CORES ?= all
 MEMORY ?= 4000
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PRESET ?=
 ARCHIVE ?=
 VENV := .venv
@@ -132,3 +133,16 @@ lint: $(READY)  ## check style, types and the workflow
 .PHONY: test
 test: $(READY) lint  ## check everything: lint, types, tests
 	pytest
+
+# Bytecode differs from version to version, and with it how a renamed program is compared with the original.
+.PHONY: test-pythons
+test-pythons:  ## check the renaming of variables on each Python that is installed: PYTHONS="python3.12 ..."
+	@for python in $(PYTHONS); do \
+	  $$python -c '' 2>/dev/null || { echo "$$python is not installed"; continue; }; \
+	  echo "$$($$python --version):"; folder=$$(mktemp -d); \
+	  $$python -m venv $$folder; \
+	  $$folder/bin/python -m pip install --quiet --constraint requirements.lock libcst pytest hypothesis; \
+	  PYTHONPATH=workflow $$folder/bin/python -m pytest --quiet --noconftest -p no:cacheprovider \
+	    tests/datasets/test_renaming.py; \
+	  rm -r $$folder; \
+	done
