@@ -22,6 +22,14 @@ released = [name for name, one in study.datasets.items() if one.source == "relea
 built = [name for name in study.datasets if name not in released]
 
 
+def stages_of(dataset):
+    """The files of a dataset's stages."""
+    grade = ["grade"] if study.datasets[dataset].task == "cnle" else []
+    names = ["extract", "filter", *grade, "deduplicate", "split", "rephrase"]
+    files = [*(f"{name}.parquet" for name in [*names, "neighbours"]), "embeddings.npy"]
+    return [f"results/datasets/{dataset}/stages/{name}" for name in files]
+
+
 def dataset_settings(wildcards):
     """A dataset's settings as JSON."""
     return study.datasets[wildcards.dataset].model_dump_json()

@@ -4,9 +4,11 @@
 STAGES = "results/datasets/{dataset}/stages"
 
 
+# The stages are named, too, so that one whose file was deleted is run again, with what follows.
 rule datasets:
     input:
         expand("results/datasets/{dataset}/cases.parquet", dataset=study.datasets),
+        [stages_of(dataset) for dataset in built],
 
 
 rule corpus:
