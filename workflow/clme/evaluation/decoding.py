@@ -77,7 +77,8 @@ class Continuer:
         decoder: the model.
         ends: ids of the tokens that end a text.
         sampler: for rows with noise.
-        batch_tokens: how many prompt tokens are read at once at most (at least one row is).
+        batch_tokens: how many tokens of prompts, and of the texts that are sampled after them, are held at
+            once at most (at least one row is).
         padding: the part of padding among them at most.
     """
 
@@ -109,7 +110,10 @@ class Continuer:
             chunk: list[int] = []
             chosen = [number for number, row in enumerate(rows) if (row.noise is not None) == sampled]
             for number in sorted(chosen, key=lambda n: (len(rows[n].prompt), n)):
-                if chunk and (len(chunk) + 1) * len(rows[number].prompt) > self._batch_tokens:
+                held = len(rows[number].prompt) + (
+                    self._sampler.tokens * self._sampler.beams if sampled else 0
+                )
+                if chunk and (len(chunk) + 1) * held > self._batch_tokens:
                     yield chunk
                     chunk = []
                 chunk.append(number)

@@ -23,7 +23,9 @@ class Compute(_Settings):
     )
     batch_cases: int = Field(8, ge=1, description="requests that are edited together at most")
     edit_tokens: int = Field(2048, ge=1, description="tokens that are optimised over together at most")
-    read_tokens: int = Field(8192, ge=1, description="tokens that are read together in evaluation at most")
+    read_tokens: int = Field(
+        8192, ge=1, description="tokens that are read, and sampled, together in evaluation at most"
+    )
     padding: float = Field(
         1.0,
         ge=0,
