@@ -5,7 +5,6 @@ Li et al., 2024), sharing nothing with the package's own engine.
 """
 
 import contextlib
-import copy
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -95,41 +94,44 @@ def sought(model, request, prefixes, places, config, ease=None):
 
 
 def rome(model, request, prefixes, moments, config):
-    """Return the changed model (Equation 2 of ROME); without moments, C is the identity."""
+    """Change the model, the caller's copy (Equation 2 of ROME); without moments, C is the identity.
+
+    Returns the number of updates.
+    """
     place = module_at(model, config.layer, config.module)
     _, (vector,), steps = sought(model, request, prefixes, [place], config)
     key = torch.stack([seen(model, text, place)[0] for text in texts(request, prefixes)]).mean(dim=0)
     bare_key, bare_value = seen(model, request.prompt, place)
     inverse = torch.eye(len(key)) if moments is None else torch.linalg.inv(moments[config.layer]).float()
-    changed = copy.deepcopy(model)
     with torch.no_grad():
         u = inverse @ key
         value = bare_value + vector
         factor = (value - bare_value) / torch.dot(u, bare_key)
-        module_at(changed, config.layer, config.module).weight += torch.outer(factor, u)
-    return changed, steps
+        place.weight += torch.outer(factor, u)
+    return steps
 
 
 def spread(model, request, prefixes, moments, config, *, pmet, ease=None):
-    """Return the changed model of MEMIT (Equations 14 to 20) or PMET."""
+    """Change the model, the caller's copy, by MEMIT (Equations 14 to 20) or PMET.
+
+    Returns the number of updates.
+    """
     highest = config.layers[-1]
     both = [(highest, config.module), (highest, config.attention_module)] if pmet else []
     names = both or [(highest, "")]
     places = [module_at(model, *name) for name in names]
     initial, vectors, steps = sought(model, request, prefixes, places, config, ease)
-    wanted = initial[0] + vectors[0]
-    changed = copy.deepcopy(model)
-    goal = module_at(changed, *names[0])
+    wanted, goal = initial[0] + vectors[0], places[0]
     for number, layer in enumerate(config.layers):
-        place = module_at(changed, layer, config.module)
-        inputs = [seen(changed, text, place)[0] for text in texts(request, prefixes)]
+        place = module_at(model, layer, config.module)
+        inputs = [seen(model, text, place)[0] for text in texts(request, prefixes)]
         key = ((inputs[0] + torch.stack(inputs[1:]).mean(dim=0)) / 2).double()[:, None]
         left = len(config.layers) - number
-        residual = (wanted - seen(changed, request.prompt, goal)[1]).double() / (left**0.5 if pmet else left)
+        residual = (wanted - seen(model, request.prompt, goal)[1]).double() / (left**0.5 if pmet else left)
         kept = config.mom2_update_weight * moments[layer] + key @ key.T
         with torch.no_grad():
             place.weight += (residual[:, None] @ torch.linalg.solve(kept, key).T).float()
-    return changed, steps
+    return steps
 
 
 def second_moments(model, layers, rows, module=MODULE):
