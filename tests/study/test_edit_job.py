@@ -21,7 +21,7 @@ from clme.errors import UserError
 from clme.files import read_metadata, read_parquet, write_parquet
 from clme.models.manifest import write_manifest
 from clme.models.text import Tokenizer
-from clme.study import baseline, edit_job, jobs
+from clme.study import baseline, edit_job
 from clme.study.schema import EDITS
 from clme.study.settings import BaselineSettings, Compute, EditSettings, Selection
 
@@ -111,9 +111,14 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(run, model, cases, unedit
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not output.exists()
     before = lines(journals)
-    assert [json.loads(line)["key"].split()[0] for line in before[:-1]] == ["identity", "cost", "batch"]
+    assert [json.loads(line)["key"].split()[0] for line in before[:-1]] == [
+        "identity",
+        "cost",
+        "plan",
+        "batch",
+    ]
     assert not before[-1].endswith(b"\n")
-    finished = set(json.loads(before[2])["value"])
+    finished = set(json.loads(before[3])["value"])
 
     computed = []
     batch = edit_job._Job.batch
@@ -128,7 +133,7 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(run, model, cases, unedit
     after = lines(journals)
     assert after[: len(before) - 1] == before[:-1], "what was finished stays as it was"
     keys = [json.loads(line)["key"] for line in after]
-    assert len(keys) == len(set(keys)) == 2 + len(whole) / 2
+    assert len(keys) == len(set(keys)) == 3 + len(whole) / 2
     assert serialised(continued) == serialised(whole)
     cost = json.loads(before[1])
     timed = continued.set_index("case_id").loc[cost["key"].split()[1]]
@@ -202,7 +207,8 @@ def test_an_error_in_a_later_batch_loses_no_earlier_one(run, tmp_path, monkeypat
 
     monkeypatch.setattr(edit_job._Job, "batch", breaks)
     refused("the disk is full", run)
-    assert [json.loads(line)["key"].split()[0] for line in lines(tmp_path / "journals")][1:] == ["batch"] * 2
+    keys = [json.loads(line)["key"].split()[0] for line in lines(tmp_path / "journals")]
+    assert keys[1:] == ["plan", "batch", "batch"]
     assert len(run()) == 6
     assert sum(seen[3:]) == 2, "only what was not finished is computed"
 
@@ -317,19 +323,6 @@ def test_inputs_that_are_not_there(run, tmp_path):
 
 def test_a_fold_without_selected_cases_is_an_empty_file(run):
     assert len(run(fold=1, evaluation=Selection(cases=1, timed_cases=0, fluency=False))) == 0
-
-
-def test_the_plan_keeps_its_limits_and_loses_no_case(model, cases):
-    loaded = jobs.load(model, cases, settings(BaselineSettings))
-    for batch_cases, tokens in ((1, 10_000), (3, 10_000), (100, 120), (100, 1), (100, 10_000)):
-        batches = jobs.plan(loaded.cases, batch_cases, tokens)
-        ids = [case.case.case_id for batch in batches for case in batch]
-        assert sorted(ids) == sorted(case.case.case_id for case in loaded.cases)
-        for batch in batches:
-            longest = max(map(jobs._length, batch))
-            assert len(batch) <= batch_cases
-            assert len(batch) == 1 or len(batch) * longest <= tokens
-        assert jobs.plan(loaded.cases[::-1], batch_cases, tokens) == batches
 
 
 def test_portions_of_a_batch_give_the_results_of_the_whole(run):

@@ -9,9 +9,10 @@ import pandas as pd
 from clme.edits import Edit
 from clme.errors import UserError
 from clme.files import read_metadata, read_parquet, write_parquet
+from clme.study.batches import BatchRun
 from clme.study.cases import EncodedCase
 from clme.study.evaluate import Outputs
-from clme.study.jobs import file_metadata, identity, load, plan, run_batches
+from clme.study.jobs import file_metadata, identity, load
 from clme.study.journal import Journal
 from clme.study.schema import BASELINE
 from clme.study.settings import BaselineSettings
@@ -34,8 +35,9 @@ def run(model: Path, cases: Path, settings: BaselineSettings, journals: Path, ou
             return {case.case.case_id: asdict(one) for case, one in zip(batch, found, strict=True)}
 
         # Nothing is optimised: reading alone limits the batches.
-        batches = plan(loaded.cases, settings.compute.batch_cases, settings.compute.read_tokens)
-        results = run_batches(label, batches, journal, outputs)
+        device = loaded.decoder.device
+        batches = BatchRun(label, journal, settings.compute, "read_tokens", device, outputs)
+        results = batches.run(loaded.cases)
     rows = [{"case_id": case.case.case_id, **results[case.case.case_id]} for case in loaded.cases]
     write_parquet(output, pd.DataFrame(rows), schema=BASELINE, metadata=file_metadata(about, loaded.decoder))
 

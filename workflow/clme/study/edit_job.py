@@ -19,10 +19,11 @@ from clme.padding import alike
 from clme.progress import Progress
 from clme.representations import Pooled, Representations
 from clme.study import baseline, prepare
+from clme.study.batches import BatchRun
 from clme.study.cases import EncodedCase, read_cases, select
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.fired import FiredOutputs
-from clme.study.jobs import Loaded, file_metadata, identity, load, plan, request_of, run_batches
+from clme.study.jobs import Loaded, file_metadata, identity, load, request_of
 from clme.study.journal import Journal
 from clme.study.measure import Cost, Meter
 from clme.study.schema import EDITS
@@ -89,9 +90,9 @@ def run(
     job = _Job(editor, settings, loaded, unedited, _foreseen(files, settings, loaded.cases))
     with Journal(journals, about) as journal:
         job.measure(journal, _timed(cases, settings), files)
-        compute = settings.compute
-        batches = plan(loaded.cases, compute.batch_cases, compute.edit_tokens)
-        results = run_batches(job.label, batches, journal, job.batch)
+        device = loaded.decoder.device
+        batches = BatchRun(job.label, journal, settings.compute, "edit_tokens", device, job.batch)
+        results = batches.run(loaded.cases)
         rows = [job.row(case, results[case.case.case_id], journal) for case in loaded.cases]
     frame = pd.DataFrame(rows, columns=EDITS.names)
     metadata = {**file_metadata(about, loaded.decoder), "notes": json.dumps(_notes(files))}

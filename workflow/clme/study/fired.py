@@ -18,9 +18,9 @@ from clme.evaluation.decoding import Continuation
 from clme.evaluation.protocol import PROTOCOLS
 from clme.files import sha256_file
 from clme.models.decoder import Site
+from clme.study.batches import plan
 from clme.study.cases import EncodedCase, select
 from clme.study.evaluate import Evaluator
-from clme.study.jobs import plan
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
 from clme.study.settings import BaselineSettings

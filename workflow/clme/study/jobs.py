@@ -1,7 +1,7 @@
-"""What baseline and edit jobs share: loading, identity, the plan of batches."""
+"""What baseline and edit jobs share: loading and identity."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,9 @@ from clme.files import sha256_file
 from clme.models.decoder import Decoder
 from clme.models.manifest import manifest_sha256
 from clme.models.text import EncodedRequest, Tokenizer
-from clme.progress import Progress
 from clme.provenance import processor, source_hash, versions
 from clme.study.cases import EncodedCase, encode, read_cases, select
 from clme.study.evaluate import Evaluator
-from clme.study.journal import Journal
 from clme.study.settings import BaselineSettings
 
 
@@ -102,48 +100,3 @@ def _request(case_id: str, encoded: EncodedRequest) -> Request:
 def training_case(case: EncodedCase) -> TrainingCase:
     """Return a case as editors train on it."""
     return TrainingCase(request_of(case), _request(case.case.case_id, case.rephrase), case.neighbours)
-
-
-def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> list[list[EncodedCase]]:
-    """Lay cases into batches of cases of like length; the same cases and limits give the same batches.
-
-    Args:
-        cases: to be laid into batches.
-        batch_cases: cases in a batch at most.
-        batch_tokens: prompt and target tokens in a batch at most, padding included; one case always fits.
-    """
-    batches: list[list[EncodedCase]] = []
-    for case in sorted(cases, key=lambda case: (_length(case), case.case.case_id)):
-        wanted = len(batches[-1]) + 1 if batches else 0
-        if not batches or wanted > batch_cases or wanted * _length(case) > batch_tokens:
-            batches.append([])
-        batches[-1].append(case)
-    return batches
-
-
-def _length(case: EncodedCase) -> int:
-    return len(case.request.prompt) + len(case.request.target)
-
-
-def run_batches(
-    label: str,
-    batches: Sequence[list[EncodedCase]],
-    journal: Journal,
-    compute: Callable[[list[EncodedCase]], dict[str, Any]],
-) -> dict[str, Any]:
-    """Compute the batches that are not in the journal yet, and return the results of all by case.
-
-    Args:
-        label: what the progress is called.
-        batches: the job's plan.
-        journal: open.
-        compute: returns the JSON-ready result of each case of a batch.
-    """
-    keys = ["batch " + batch[0].case.case_id for batch in batches]
-    done = sum(len(batch) for key, batch in zip(keys, batches, strict=True) if key in journal.records)
-    with Progress(label, sum(map(len, batches)), "case", done) as progress:
-        for key, batch in zip(keys, batches, strict=True):
-            if key not in journal.records:
-                journal.write(key, compute(batch))
-                progress.advance(len(batch))
-    return {case_id: result for key in keys for case_id, result in journal.records[key].items()}

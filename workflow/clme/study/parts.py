@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
+from clme.errors import UserError
 from clme.progress import Progress
+from clme.study.batches import unless_out_of_memory
 from clme.tensors import read_tensors, write_tensors
 
 Item = TypeVar("Item")
@@ -24,16 +27,29 @@ def in_parts(
         label: what the progress is called.
         parts: the same at every run for one folder.
         folder: holds a file for each finished part.
-        compute: returns a part's tensors.
+        compute: returns a part's tensors; where memory runs out, those of its halves are put together.
 
     Raises:
-        UserError: the disk is full, or a part's file is damaged.
+        UserError: the disk is full, a part's file is damaged, or memory doesn't suffice for a single item.
     """
     paths = [folder / f"part{number:06}.safetensors" for number in range(len(parts))]
     done = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.exists())
     with Progress(label, sum(map(len, parts)), "case", done) as progress:
         for part, path in zip(parts, paths, strict=True):
             if not path.exists():
-                write_tensors(path, compute(part), {})
+                write_tensors(path, _in_memory(part, compute), {})
                 progress.advance(len(part))
     return [read_tensors(path) for path in paths]
+
+
+def _in_memory(
+    part: Sequence[Item], compute: Callable[[Sequence[Item]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    found = unless_out_of_memory(lambda: compute(part))
+    if found is not None:
+        return found
+    if len(part) == 1:
+        raise UserError("memory doesn't suffice for a single item; take a larger device")
+    middle = len(part) // 2
+    halves = [_in_memory(half, compute) for half in (part[:middle], part[middle:])]
+    return {name: torch.cat([half[name] for half in halves]) for name in halves[0]}

@@ -21,6 +21,14 @@ class Compute(_Settings):
     threads: int | None = Field(
         None, ge=1, description="cores of a baseline or edit job; null: all that Snakemake was given"
     )
+    batch: Literal["limits", "auto"] = Field(
+        "limits",
+        description="batches of baseline and edit jobs: as large as the limits below allow, or as large as"
+        " fit memory, by what one and two cases take; where memory runs out, batches are always halved",
+    )
+    memory_mb: int | None = Field(
+        None, ge=1, description="what batches may take with `batch: auto`; null: 80% of what is free at first"
+    )
     batch_cases: int = Field(8, ge=1, description="requests that are edited together at most")
     edit_tokens: int = Field(2048, ge=1, description="tokens that are optimised over together at most")
     read_tokens: int = Field(

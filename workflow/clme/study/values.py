@@ -8,8 +8,9 @@ from torch import Tensor
 
 from clme.editors.codebooks import ValueConfig, optimise
 from clme.padding import alike
+from clme.study.batches import plan
 from clme.study.cases import EncodedCase, select
-from clme.study.jobs import plan, request_of
+from clme.study.jobs import request_of
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
 
