@@ -111,6 +111,12 @@ tuning: $(READY)  ## search the embedded model's hyperparameters: tuning/*/resul
 	  snakemake --configfile workflow/presets/$$search.yaml --directory tuning/$$search $(LIMITS) \
 	    -- results/tuning.md; done
 
+.PHONY: bench
+bench: $(READY)  ## measure this engine against one that edits one request at a time: docs/performance.md
+	@$(SNAKEMAKE) --config editors=all -- $$(python benchmarks/engine --needed)
+	@python benchmarks/engine
+	@python benchmarks/engine/page.py
+
 .PHONY: unlock
 unlock: $(READY)  ## let a run go on after one that was killed (no other may be running here)
 	@$(SNAKEMAKE) --unlock

@@ -1,0 +1,241 @@
+"""Measures editing and evaluation by this package against a plain reference, on one machine, in one run.
+
+\b
+    make bench                                    the embedded model, all rows, both datasets
+    python benchmarks/engine --tiny llama         a random model, in minutes
+    python benchmarks/engine --editors rome,grace --datasets cnle --cases 4
+
+Ways of running are measured in turns: `together` (this engine, cases in batches, with all that rows share),
+`alone` (this engine, one case after the other, without shortcuts), `plain` (tests/reference_rows.py: one
+request at a time by hooks and `generate`), and, by --adapter, an outside program that speaks the lines of
+JSON that benchmarks/engine/protocol.py describes. A first, slower pass counts operations, tokens and memory.
+
+FILE gets all that was measured, as JSON, and the same name with .svg a plot; the table goes to the terminal.
+benchmarks/engine/page.py makes docs/performance.md of the JSON.
+"""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+import summary
+from equality import compared
+from inputs import ROOT, Dataset, Inputs, needed, of_study, of_tests, read_study
+from protocol import Worker
+
+from clme.editors import registry
+from clme.errors import UserError
+from clme.evaluation.protocol import FLUENCY_TOKENS, FLUENCY_TOP_K, PROTOCOLS, SPECIFICITY_TOKENS
+from clme.files import write_text
+from clme.progress import Progress
+from clme.provenance import processor, versions
+
+HERE = Path(__file__).parent
+SIDES = {"engine": HERE / "engine_side.py", "plain": HERE / "plain_side.py"}
+
+
+def spread(cases: list[Any], count: int) -> list[Any]:
+    """Choose so many of the cases, evenly over their lengths, so that their mean is that of all."""
+    ordered = sorted(cases, key=lambda case: (len(case.prompt) + len(case.target), case.case_id))
+    count = min(count, len(ordered))
+    return [ordered[int((number + 0.5) * len(ordered) / count)] for number in range(count)]
+
+
+class Run:
+    """One run of the benchmark.
+
+    Args:
+        inputs: what is run.
+        runs: how often each is timed.
+        apart: cases that the plain reference, and the engine alone, are measured on.
+        threads: of each side.
+        adapter: an outside side's program.
+        output: where the JSON goes after each step.
+    """
+
+    def __init__(
+        self, inputs: Inputs, runs: int, apart: int, threads: int, adapter: Path | None, output: Path
+    ) -> None:
+        self._inputs, self._runs, self._apart, self._threads = inputs, runs, apart, threads
+        self._scripts = SIDES | ({"adapter": adapter} if adapter is not None else {})
+        self._output = output
+        self.found: dict[str, Any] = {
+            "about": self._about(),
+            "measured": [],
+            "equality": [],
+        }
+        timed = sum(len(dataset.rows) for dataset in inputs.datasets)
+        self._progress = Progress("benchmark", timed * (runs + 1) * (len(self._scripts) + 1), "measurement")
+
+    def _about(self) -> dict[str, Any]:
+        inputs = self._inputs
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "threads": self._threads,
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "system": platform.platform(terse=True),
+            "load_before": os.getloadavg()[0],
+            "versions": versions(),
+            "model": inputs.label,
+            "protocol": inputs.protocol,
+            "compute": inputs.compute.model_dump(),
+            "runs": self._runs,
+        }
+
+    def all(self) -> None:
+        """Count, then time, each dataset."""
+        with self._progress:
+            for dataset in self._inputs.datasets:
+                for counting in (True, False):
+                    workers = {
+                        name: Worker(script, self._threads, counting=counting)
+                        for name, script in self._scripts.items()
+                    }
+                    try:
+                        self._dataset(dataset, workers, counting)
+                    finally:
+                        for worker in workers.values():
+                            worker.close()
+
+    def _dataset(self, dataset: Dataset, workers: dict[str, Worker], counting: bool) -> None:
+        loading = self._loading(dataset, counting)
+        told = workers["engine"].ask(do="load", **loading)
+        self.found["about"] |= told
+        for name, worker in workers.items():
+            if name != "engine":
+                worker.ask(do="load", **loading | {"device": self.found["about"]["device"]})
+        everything = [case.case_id for case in dataset.cases]
+        unedited = None
+        apart = [case.case_id for case in spread(list(dataset.cases), self._apart)]
+        for number in range(1 if counting else self._runs):
+            for row in dataset.rows:
+                ways = {"together": ("engine", everything, True), "alone": ("engine", apart, False)}
+                ways |= {name: (name, apart, False) for name in workers if name != "engine"}
+                answers = {}
+                for way, (side, cases, together) in ways.items():
+                    asked = {"row": row, "cases": cases, "together": together}
+                    answers[way] = workers[side].ask(do="run", **asked)
+                    self.found["measured"].append(
+                        {
+                            "dataset": dataset.name,
+                            "row": row,
+                            "way": way,
+                            "run": "counted" if counting else number,
+                            "cases": len(cases),
+                            "parts": answers[way]["parts"],
+                            "failed": answers[way]["failed"],
+                        }
+                    )
+                    self._progress.advance()
+                if counting:
+                    if row == "none":
+                        unedited = answers["plain"]["outputs"]
+                    self.found["equality"] += compared(dataset.name, row, answers, unedited)
+                self._write()
+
+    def _loading(self, dataset: Dataset, counting: bool) -> dict[str, Any]:
+        inputs = self._inputs
+        fluency = {
+            "tokens": FLUENCY_TOKENS,
+            "top_k": FLUENCY_TOP_K,
+            "beams": PROTOCOLS[inputs.protocol].fluency_beams,
+        }
+        texts = ("case_id", "prompt", "rephrase", "target", "neighbours")
+        return {
+            "model": str(inputs.model),
+            "device": inputs.compute.device,
+            "dtype": inputs.compute.dtype,
+            "threads": self._threads,
+            "seed": inputs.seed,
+            "protocol": inputs.protocol,
+            "task": dataset.task,
+            "compute": inputs.compute.model_dump(),
+            "fluency": fluency,
+            "specificity_tokens": SPECIFICITY_TOKENS,
+            "cases": [{name: getattr(case, name) for name in texts} for case in dataset.cases],
+            "rows": dict(dataset.rows),
+            "counting": counting,
+        }
+
+    def _write(self) -> None:
+        write_text(self._output, json.dumps(self.found, indent=1) + "\n")
+
+
+def _names(text: str | None, allowed: list[str], option: str) -> list[str]:
+    chosen = allowed if text is None else text.split(",")
+    unknown = [name for name in chosen if name not in allowed]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]}: not among {', '.join(allowed)}", param_hint=option)
+    return chosen
+
+
+@click.command(help=__doc__)
+@click.option("--config", type=click.Path(path_type=Path, exists=True), default=ROOT / "config.yaml")
+@click.option("--model", help="One of the study's models; the first by default.")
+@click.option("--datasets", help="Names with commas between; all by default.")
+@click.option("--editors", help="Names with commas between; all by default.")
+@click.option("--cases", default=12, show_default=True, help="Cases of each dataset.")
+@click.option("--apart", default=2, show_default=True, help="Of these: run alone and by the reference.")
+@click.option("--runs", default=3, show_default=True, help="Times that each is timed; medians are shown.")
+@click.option("--threads", default=os.cpu_count(), show_default=True, help="Of each side.")
+@click.option("--dtype", default="float32", show_default=True, help="Precision of this engine.")
+@click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="An outside side's program.")
+@click.option("--tiny", metavar="FAMILY", help="A random model of the tests: llama, qwen2 or stablelm.")
+@click.option("--needed", "only_needed", is_flag=True, help="List the files that are taken from results/.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=ROOT / "docs/performance.json",
+    show_default="docs/performance.json",
+)
+def main(
+    config: Path,
+    model: str | None,
+    datasets: str | None,
+    editors: str | None,
+    cases: int,
+    apart: int,
+    runs: int,
+    threads: int,
+    dtype: str,
+    adapter: Path | None,
+    tiny: str | None,
+    only_needed: bool,
+    output: Path,
+) -> None:
+    """Measure, write the results, and print the table."""
+    chosen = _names(editors, registry.names(), "--editors")
+    with tempfile.TemporaryDirectory() as folder:
+        if tiny is not None:
+            inputs = of_tests(tiny, Path(folder), chosen, cases, dtype)
+        else:
+            study = read_study(config)
+            name = model or next(iter(study.models))
+            used = _names(datasets, list(study.datasets), "--datasets")
+            if only_needed:
+                click.echo(" ".join(needed(study, name, used, chosen)))
+                return
+            inputs = of_study(study, name, used, chosen, cases, dtype)
+        start = time.monotonic()
+        run = Run(inputs, runs, apart, threads, adapter, output)
+        run.all()
+    summary.plot(run.found, output.with_suffix(".svg"))
+    click.echo(summary.terminal(run.found))
+    click.echo(f"{time.monotonic() - start:.0f} s -> {output}, {output.with_suffix('.svg')}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"Error: {error}") from None

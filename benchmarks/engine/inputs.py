@@ -1,0 +1,149 @@
+"""What the benchmark runs on: the study's own model, cases and editors, or tiny ones of the tests."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clme.editors import registry
+from clme.errors import UserError
+from clme.models.manifest import write_manifest
+from clme.study import config as study_config
+from clme.study import needs
+from clme.study.cases import Case, read_cases, select
+from clme.study.config import StudyConfig
+from clme.study.settings import Compute
+
+ROOT = Path(__file__).parents[2]
+FOLD = 0
+# Their making is measured, so they aren't taken from a study's results.
+_MEASURED = ("values", "fired")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases and rows of one dataset.
+
+    Attributes:
+        name: the dataset's.
+        task: ``cnle`` or ``csne``.
+        cases: of one fold.
+        rows: by name, see `protocol.py`.
+    """
+
+    name: str
+    task: str
+    cases: tuple[Case, ...]
+    rows: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that the sides are given.
+
+    Attributes:
+        model: the model's folder.
+        label: its name.
+        seed: the study's.
+        protocol: the study's.
+        compute: the study's, with the precision that is asked for.
+        datasets: in the study's order.
+    """
+
+    model: Path
+    label: str
+    seed: int
+    protocol: str
+    compute: Compute
+    datasets: tuple[Dataset, ...]
+
+
+def read_study(path: Path) -> StudyConfig:
+    """Read a study's configuration, with all editors whatever it names.
+
+    Raises:
+        UserError: it has a mistake.
+    """
+    return study_config.load({**yaml.safe_load(path.read_text(encoding="utf-8")), "editors": "all"})
+
+
+def needed(study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str]) -> list[str]:
+    """Return the files that the benchmark takes from the study's results."""
+    found = {f"results/models/{model}/manifest.json"}
+    for dataset in datasets:
+        found.add(f"results/datasets/{dataset}/cases.parquet")
+        for editor in editors:
+            found |= set(_files(study, model, dataset, editor).values())
+    return sorted(found)
+
+
+def _files(study: StudyConfig, model: str, dataset: str, editor: str) -> dict[str, str]:
+    paths = needs.paths(study, model, dataset, editor, str(FOLD))
+    return {kind: path for kind, path in paths.items() if kind not in _MEASURED}
+
+
+def of_study(
+    study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str], count: int, dtype: str
+) -> Inputs:
+    """Return a study's inputs; the cases are the first ones of its first fold.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    missing = [path for path in needed(study, model, datasets, editors) if not (ROOT / path).exists()]
+    if missing:
+        raise UserError(f"{missing[0]}: missing, with {len(missing) - 1} more; `make bench` makes them")
+    found = []
+    for dataset in datasets:
+        task = study.datasets[dataset].task
+        chosen = select(read_cases(ROOT / f"results/datasets/{dataset}/cases.parquet"), study.evaluation)
+        cases = [case for case in chosen if case.fold == FOLD][:count]
+        rows = {
+            editor: {
+                "editor": study.editor(editor),
+                "hyperparameters": study.hyperparameters(model, editor, task),
+                "files": {
+                    kind: str(ROOT / path) for kind, path in _files(study, model, dataset, editor).items()
+                },
+            }
+            for editor in editors
+        }
+        found.append(Dataset(dataset, task, tuple(cases), rows))
+    compute = study.compute.model_copy(update={"dtype": dtype})
+    folder = ROOT / f"results/models/{model}"
+    return Inputs(folder, model, study.seed, study.protocol, compute, tuple(found))
+
+
+def of_tests(family: str, folder: Path, editors: Sequence[str], count: int, dtype: str) -> Inputs:
+    """Make a random model with cases and all that editors need; the hyperparameters are the tests'.
+
+    Args:
+        family: the model's: ``llama``, ``qwen2`` or ``stablelm``.
+        folder: where all goes.
+        editors: the rows.
+        count: cases.
+        dtype: of this engine.
+    """
+    sys.path.append(str(ROOT / "tests"))
+    import prepared
+    import tiny
+
+    model = tiny.build(family, folder / "model")
+    write_manifest(model, {})
+    path = prepared.write_cases(folder / "cases.parquet", count=2 * count, folds=2)
+    smoke = study_config.load(
+        yaml.safe_load((ROOT / "workflow/presets/smoke-editors.yaml").read_text(encoding="utf-8"))
+    )
+    compute = Compute(device="cpu", dtype=dtype, threads=1, batch_cases=8)
+    rows = {}
+    for name in editors:
+        overrides = smoke.hyperparameters("tiny-llama", name, "cnle")
+        editor = registry.configured(name, protocol="paper", task="cnle", overrides=overrides, seed=0)
+        made = prepared.make(editor, model, path, folder / name)
+        files = {kind: str(file) for kind, file in made.items() if kind not in _MEASURED}
+        rows[name] = {"editor": name, "hyperparameters": overrides, "files": files}
+    cases = tuple(case for case in read_cases(path) if case.fold == FOLD)
+    return Inputs(model, f"tiny {family}", 0, "paper", compute, (Dataset("words", "cnle", cases, rows),))

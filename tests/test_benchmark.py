@@ -1,0 +1,177 @@
+"""The benchmark of the engine on a tiny model: its numbers fit together, and outputs are the reference's.
+
+This is the suite's test of equality: every row of the study, in batches and alone, against the plain
+reference that edits one request at a time (`reference_rows.py`). Nothing here is about how long it takes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENGINE = ROOT / "benchmarks/engine"
+CASES = 6
+ROWS = ["none", "ft_l", "rome", "memit", "pmet", "malmen"]
+ROWS += ["grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean"]
+CODEBOOKS = ROWS[6:]
+
+
+def program(*arguments, **options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env=environment, text=True, capture_output=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("benchmark")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """What the program prints, and what it writes."""
+    sizes = ["--cases", CASES, "--apart", CASES, "--runs", 1, "--threads", 1]
+    done = program(ENGINE, "--tiny", "llama", *sizes, "--output", folder / "performance.json")
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads((folder / "performance.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return run[1]
+
+
+@pytest.fixture(scope="module")
+def measured(found):
+    """The parts by row, way and kind of run."""
+    return {
+        (one["row"], one["way"], "counted" if one["run"] == "counted" else "timed"): one["parts"]
+        for one in found["measured"]
+    }
+
+
+def test_greedy_outputs_are_the_plain_references(found):
+    """In a batch and alone; where they aren't, two logits tie within 1e-4."""
+    compared = {(one["row"], one["way"]): one for one in found["equality"]}
+    assert compared.keys() == {(row, way) for row in ROWS for way in ("together", "alone")}
+    for about, one in compared.items():
+        assert one["cases"] == CASES, about
+        assert one["prompts"] == CASES * 4
+        assert all(each["tie"] for each in one["differing"]), (about, one["differing"])
+
+
+def test_the_edits_change_outputs_in_the_reference_too(found):
+    """Otherwise the comparison would be one of the unedited model with itself."""
+    assert not any(one["failed"] for one in found["measured"])
+    changed = {one["row"]: one["changed"] for one in found["equality"] if one["way"] == "together"}
+    assert changed["none"] == 0
+    assert all(changed[row] >= CASES / 2 for row in ROWS[1:]), changed
+
+
+def test_all_is_measured(measured):
+    assert measured.keys() == {
+        (row, way, run)
+        for row in ROWS
+        for way in ("together", "alone", "plain")
+        for run in ("counted", "timed")
+    }
+    for (row, way, run), parts in measured.items():
+        whole = {"evaluation", "fluency"} if way == "plain" else {"evaluation", "both"}
+        assert parts.keys() >= whole, (row, way)
+        assert ("edit" in parts) == (row != "none" or way == "plain")
+        for part in parts.values():
+            assert part["seconds"] > 0
+            assert (part["flops"] is not None) == (run == "counted")
+
+
+def test_the_counts_fit_together(measured):
+    def count(row, way, part, what="flops"):
+        return measured[row, way, "counted"][part][what]
+
+    for row in ROWS:
+        greedy = count(row, "plain", "evaluation", "tokens")
+        assert greedy == count("none", "plain", "evaluation", "tokens"), "all rows are asked the same"
+        for way in ("together", "alone"):
+            assert count(row, way, "evaluation") <= count(row, way, "both")
+            assert count(row, way, "both", "tokens") < count(row, "plain", "fluency", "tokens") + greedy
+            assert row == "none" or 0 < count(row, way, "edit") < count(row, "plain", "edit")
+    for row in CODEBOOKS[1:]:
+        assert count(row, "together", "edit") < count("grace", "together", "edit") / 10, "values are shared"
+
+
+def test_operations_are_those_of_the_shapes(measured):
+    """Counted by hand for the unedited model's greedy outputs in the reference."""
+    sizes = {"width": 64, "inner": 128, "layers": 6, "heads": 4, "shared": 2}
+    head = sizes["width"] // sizes["heads"]
+    weights = 2 * sizes["width"] ** 2 + 2 * sizes["width"] * head * sizes["shared"]
+    weights += 3 * sizes["width"] * sizes["inner"]
+    tokens = measured["none", "plain", "counted"]["evaluation"]["tokens"]
+    flops = measured["none", "plain", "counted"]["evaluation"]["flops"]
+    linear = 2 * tokens * sizes["layers"] * weights
+    assert linear < flops < 1.6 * linear, "the rest are logits and attention"
+
+
+def test_the_table_names_targets_and_the_page_has_all_rows(run, folder):
+    printed, _ = run
+    for name in ("all rows of the study", "GRACE, A-GRACE and its ablations", "evaluation of malmen"):
+        assert name in printed
+    assert "bound" in printed
+    done = program(ENGINE / "page.py", folder / "performance.json")
+    assert done.returncode == 0, done.stderr
+    page = (folder / "performance.md").read_text(encoding="utf-8")
+    for row in ROWS:
+        assert page.count(f"| {row} | ") >= 3
+    assert "| all rows of the study | 5 |" in page
+    assert (folder / "performance.svg").stat().st_size > 1000
+
+
+def test_an_outside_implementation_takes_part(tmp_path):
+    adapter = tmp_path / "adapter.py"
+    adapter.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(ENGINE)!r})
+from protocol import serve
+
+PART = {{"seconds": 2.0, "peak_memory_mb": None, "flops": None, "tokens": None}}
+
+class Outside:
+    def load(self, **message):
+        self.cases = message["cases"]
+        return {{}}
+
+    def run(self, row, cases, together):
+        texts = {{case: [[1]] * (2 + len(self.cases[0]["neighbours"])) for case in cases}}
+        parts = {{name: PART for name in ("edit", "evaluation", "fluency")}}
+        return {{"parts": parts, "outputs": texts, "failed": {{}}}}
+
+serve(Outside())
+"""
+    )
+    output = tmp_path / "found.json"
+    chosen = ["--tiny", "llama", "--editors", "none", "--cases", 2, "--apart", 2, "--runs", 1, "--threads", 1]
+    done = program(ENGINE, *chosen, "--adapter", adapter, "--output", output)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert {one["way"] for one in found["measured"]} == {"together", "alone", "plain", "adapter"}
+    wrong = next(one for one in found["equality"] if one["way"] == "adapter")
+    assert wrong["cases_differing"] == 2
+    assert all(each["margin"] > 0 for each in wrong["differing"])
+    assert "adapter" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--editors", "grce"], "--editors: grce: not among none, ft_l"),
+        (["--config", ROOT / "config.yaml", "--datasets", "x"], "--datasets: x: not among cnle, csne"),
+    ],
+)
+def test_wrong_names_are_refused(options, said, tmp_path):
+    done = program(ENGINE, *options, "--output", tmp_path / "x.json")
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
