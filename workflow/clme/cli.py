@@ -23,6 +23,7 @@ COMMANDS = {
     "training": ("clme.commands.study", "training"),
     "tuning": ("clme.commands.study", "tuning"),
     "editors": ("clme.commands.study", "editors"),
+    "plan": ("clme.commands.plan", "plan"),
     "record": ("clme.commands.publish", "record"),
     "table": ("clme.commands.publish", "table"),
     "figure": ("clme.commands.publish", "figure"),

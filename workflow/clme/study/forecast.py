@@ -1,0 +1,240 @@
+"""How long a study takes on accelerators: operations, and reading weights, at speeds that are written out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from clme.editors import registry
+from clme.errors import UserError
+from clme.evaluation.protocol import PROTOCOLS, Protocol
+from clme.study import costs
+from clme.study.config import StudyConfig
+from clme.study.costs import Shape, Texts, Work
+
+NEIGHBOURS = 5
+TEMPLATE = 5
+"""Tokens that the prompt's template adds."""
+MOMENT_TOKENS = 500
+"""Tokens of one of the texts that second moments are taken over, about."""
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+ROLES = {
+    "prompt": "effectiveness_input",
+    "rephrase": "generalization_input",
+    "neighbour": "specificity_input",
+    "target": "edit_target",
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """An accelerator, as its data sheet has it, and how much of that is reached.
+
+    Attributes:
+        name: what it is called.
+        speed: operations per second, by precision.
+        bandwidth: bytes per second that its memory gives.
+        share: the part of the speed that is reached.
+    """
+
+    name: str
+    speed: dict[str, float]
+    bandwidth: float
+    share: float
+
+
+A100 = Device(
+    "NVIDIA A100 80GB SXM", {"float32": 19.5e12, "bfloat16": 312e12, "float16": 312e12}, 2.0e12, 0.4
+)
+"""By NVIDIA's data sheet; float32 without TF32, which PyTorch does not use for products by default."""
+
+
+class Forecast:
+    """The hours that a study takes.
+
+    Args:
+        study: its configuration.
+        published: the paper's Table III, for datasets that are not built yet.
+        results: the folder of the study's results; what is there is not assumed.
+        device: where it runs.
+        missed: part of the expected tokens that edits miss, and which are generated one by one.
+    """
+
+    def __init__(
+        self, study: StudyConfig, published: Path, results: Path, device: Device, missed: float
+    ) -> None:
+        self._study, self._results, self._device, self._missed = study, results, device, missed
+        self._published = pd.read_csv(published)
+        self._protocol: Protocol = PROTOCOLS[study.protocol]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield for each model, dataset and row the cases, the operations and the hours of one device.
+
+        Raises:
+            UserError: a model's sizes are not known.
+        """
+        study = self._study
+        for model, about in study.models.items():
+            shape = costs.shape_of(about.source, self._results / "models" / model)
+            for dataset in study.datasets:
+                texts, cases = self.texts(dataset), self.cases(dataset)
+                made: set[str] = set()
+                for row in study.editor_names:
+                    work = self._row(model, dataset, row, shape, texts, made)
+                    if work is None:
+                        continue
+                    context = texts.prompts / (2 + NEIGHBOURS)
+                    operations = work.operations(shape, context) * cases
+                    hours = self._hours(shape, work, operations, cases)
+                    yield {
+                        "model": model,
+                        "dataset": dataset,
+                        "row": row,
+                        "cases": cases,
+                        "operations": operations,
+                        "hours": hours,
+                    }
+
+    def _row(
+        self, model: str, dataset: str, row: str, shape: Shape, texts: Texts, made: set[str]
+    ) -> Work | None:
+        """Return the computing of a case; None for an editor whose computing isn't known.
+
+        Args:
+            made: digests of needs that earlier rows have computed, to which this row's are added.
+        """
+        study = self._study
+        editor, task = study.editor(row), study.datasets[dataset].task
+        if editor not in costs.EDITS:
+            return None
+        configured = registry.configured(
+            editor,
+            protocol=study.protocol,
+            task=task,
+            overrides=study.hyperparameters(model, row, task),
+            seed=study.seed,
+        )
+        config = configured.config
+        if editor not in costs.CODEBOOKS:
+            evaluated = costs.evaluation(shape, texts, self._protocol, self._missed)
+            return costs.EDITS[editor](shape, texts, config) + evaluated
+        needs = {need.kind: need.digest for need in configured.needs()}
+        work = Work()
+        if needs.get("representations") not in made:
+            work += costs.looked_up(shape, texts, config)
+        if needs["values"] not in made:
+            work += costs.value(shape, texts, config)
+            work += costs.fired(shape, texts, self._protocol, self._missed)
+        made |= set(needs.values())
+        return work
+
+    def _hours(self, shape: Shape, work: Work, operations: float, cases: int) -> float:
+        compute, device = self._study.compute, self._device
+        reading = work.passes * shape.weights * BYTES[compute.dtype] / device.bandwidth
+        batches = cases / compute.batch_cases
+        return (operations / (device.speed[compute.dtype] * device.share) + batches * reading) / 3600
+
+    def cases(self, dataset: str) -> int:
+        """Return how many cases are edited: of those selected, or of the paper's."""
+        task = self._study.datasets[dataset].task.upper()
+        published = self._published[self._published["dataset"] == task].set_index("role")["count"]
+        limit = self._study.evaluation.cases
+        known = int(published["edit_target"])
+        return known if limit is None else min(limit, known)
+
+    def texts(self, dataset: str) -> Texts:
+        """Return the mean lengths of a dataset's texts, from the paper's Table III."""
+        task = self._study.datasets[dataset].task.upper()
+        means = self._published[self._published["dataset"] == task].set_index("role")["mean"]
+        found = {name: float(means[role]) for name, role in ROLES.items()}
+        prompts = {name: found[name] + TEMPLATE for name in ("prompt", "rephrase", "neighbour")}
+        return Texts(**prompts, target=found["target"], neighbours=NEIGHBOURS)
+
+    def preparing(self) -> Iterator[dict[str, Any]]:
+        """Yield what is made before editing and takes long: second moments, and MALMEN's training."""
+        study = self._study
+        used = {study.editor(row) for row in study.editor_names}
+        for model, about in study.models.items():
+            shape = costs.shape_of(about.source, self._results / "models" / model)
+            if used & {"memit", "pmet"}:
+                yield {"model": model, "what": "second moments", "hours": self._moments(model, shape)}
+            if "malmen" in used:
+                hours = sum(self._training(model, dataset, shape) for dataset in study.datasets)
+                yield {"model": model, "what": "MALMEN's training, all folds", "hours": hours}
+
+    def _configured(self, model: str, editor: str, dataset: str) -> Any:
+        study, task = self._study, self._study.datasets[dataset].task
+        overrides = study.hyperparameters(model, editor, task)
+        return registry.configured(
+            editor, protocol=study.protocol, task=task, overrides=overrides, seed=study.seed
+        ).config
+
+    def _moments(self, model: str, shape: Shape) -> float:
+        study = self._study
+        config = self._configured(model, "memit", next(iter(study.datasets)))
+        tokens = study.moments.samples * study.moments.fraction * min(MOMENT_TOKENS, study.moments.max_tokens)
+        read = Work((config.layers[-1] + 1) * tokens)
+        products = 2 * len(config.layers) * shape.inner**2 * tokens
+        return self._seconds(read.operations(shape, MOMENT_TOKENS / 2) + products) / 3600
+
+    def _training(self, model: str, dataset: str, shape: Shape) -> float:
+        """MALMEN in all folds: each case's activations once; in each step the edited layers, both ways."""
+        study, texts = self._study, self.texts(dataset)
+        config = self._configured(model, "malmen", dataset)
+        each = costs.malmen(shape, texts, config)
+        near = min(config.neighbours, texts.neighbours)
+        answers = near * (texts.neighbour + costs.SPECIFICITY_TOKENS)
+        cached = each + Work(shape.layers * (texts.rephrase + texts.target + answers))
+        edited = len(config.layers) * (texts.rephrase + texts.target + answers)
+        step = Work(4 * edited, 2 * (texts.target + near * costs.SPECIFICITY_TOKENS), 2 * each.others)
+        context = texts.prompts / (2 + NEIGHBOURS)
+        trained_on = self.cases(dataset) if study.training.cases is None else study.training.cases
+        operations = trained_on * cached.operations(shape, context)
+        operations += study.folds * config.steps * config.batch_size * step.operations(shape, context)
+        return self._seconds(operations) / 3600
+
+    def _seconds(self, operations: float) -> float:
+        return operations / (self._device.speed[self._study.compute.dtype] * self._device.share)
+
+    def assumptions(self) -> list[str]:
+        """Say what the forecast rests on."""
+        study, device, compute = self._study, self._device, self._study.compute
+        beams = self._protocol.fluency_beams
+        speed = device.speed[compute.dtype] / 1e12
+        return [
+            f"{device.name}: {speed:g} TFLOP/s in {compute.dtype}, of which {device.share:.0%} are reached;"
+            f" {device.bandwidth / 1e12:g} TB/s, at which all weights are read in each pass of a batch of"
+            f" {compute.batch_cases} cases",
+            "lengths of texts and numbers of cases are those of the paper's Table III, and"
+            f" {TEMPLATE} tokens of the template; {NEIGHBOURS} neighbours a case",
+            f"{self._missed:.0%} of the expected tokens are missed, and generated one by one",
+            "every optimisation takes all of its steps; nothing is padding; no codebook fires on a neighbour",
+            f"protocol {study.protocol}, {beams} beams for fluency; {study.folds} folds",
+            f"second moments: {study.moments.samples:,} texts of {MOMENT_TOKENS} tokens on average",
+            "left out: loading, building datasets, the encoders' training, solving linear systems, metrics,"
+            " and the cases that are edited one at a time for time and memory",
+        ]
+
+
+def table(forecast: Forecast) -> str:
+    """Return hours by model and row, what is made before, and the assumptions.
+
+    Raises:
+        UserError: a model's sizes are not known, or no editor's computing is.
+    """
+    rows = pd.DataFrame(forecast.rows())
+    if rows.empty:
+        raise UserError("plan: none of the study's editors is one whose computing is known")
+    hours = rows.pivot_table(
+        index="row", columns=["model", "dataset"], values="hours", sort=False, aggfunc="sum"
+    )
+    hours.loc["all rows"] = hours.sum()
+    before = list(forecast.preparing())
+    total = float(rows["hours"].sum()) + sum(one["hours"] for one in before)
+    lines = ["Hours of one accelerator", "", hours.to_string(float_format=lambda value: f"{value:.1f}"), ""]
+    lines += [f"{one['model']}: {one['what']}: {one['hours']:.1f}" for one in before]
+    lines += ["", f"In all: {total:,.0f} hours, {rows['operations'].sum():.1e} operations of edits", ""]
+    lines += ["Assumptions:", *(f"- {one}" for one in forecast.assumptions())]
+    return "\n".join(lines)
