@@ -19,6 +19,7 @@ import os
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class Run:
         self._output = output
         self.found: dict[str, Any] = {
             "about": self._about(),
+            "texts": {},
             "measured": [],
             "equality": [],
         }
@@ -89,6 +91,7 @@ class Run:
             "protocol": inputs.protocol,
             "compute": inputs.compute.model_dump(),
             "runs": self._runs,
+            "fluency": inputs.fluency,
         }
 
     def all(self) -> None:
@@ -109,6 +112,7 @@ class Run:
     def _dataset(self, dataset: Dataset, workers: dict[str, Worker], counting: bool) -> None:
         loading = self._loading(dataset, counting)
         told = workers["engine"].ask(do="load", **loading)
+        self.found["texts"][dataset.name] = told.pop("texts")
         self.found["about"] |= told
         for name, worker in workers.items():
             if name != "engine":
@@ -144,11 +148,8 @@ class Run:
 
     def _loading(self, dataset: Dataset, counting: bool) -> dict[str, Any]:
         inputs = self._inputs
-        fluency = {
-            "tokens": FLUENCY_TOKENS,
-            "top_k": FLUENCY_TOP_K,
-            "beams": PROTOCOLS[inputs.protocol].fluency_beams,
-        }
+        beams = PROTOCOLS[inputs.protocol].fluency_beams
+        fluency = {"tokens": FLUENCY_TOKENS, "top_k": FLUENCY_TOP_K, "beams": beams}
         texts = ("case_id", "prompt", "rephrase", "target", "neighbours")
         return {
             "model": str(inputs.model),
@@ -159,7 +160,7 @@ class Run:
             "protocol": inputs.protocol,
             "task": dataset.task,
             "compute": inputs.compute.model_dump(),
-            "fluency": fluency,
+            "fluency": fluency if inputs.fluency else None,
             "specificity_tokens": SPECIFICITY_TOKENS,
             "cases": [{name: getattr(case, name) for name in texts} for case in dataset.cases],
             "rows": dict(dataset.rows),
@@ -189,6 +190,7 @@ def _names(text: str | None, allowed: list[str], option: str) -> list[str]:
 @click.option("--threads", default=os.cpu_count(), show_default=True, help="Of each side.")
 @click.option("--dtype", default="float32", show_default=True, help="Precision of this engine.")
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="An outside side's program.")
+@click.option("--fluency/--no-fluency", default=True, show_default=True, help="Whether texts are sampled.")
 @click.option("--tiny", metavar="FAMILY", help="A random model of the tests: llama, qwen2 or stablelm.")
 @click.option("--needed", "only_needed", is_flag=True, help="List the files that are taken from results/.")
 @click.option(
@@ -209,6 +211,7 @@ def main(
     threads: int,
     dtype: str,
     adapter: Path | None,
+    fluency: bool,
     tiny: str | None,
     only_needed: bool,
     output: Path,
@@ -227,6 +230,7 @@ def main(
                 return
             inputs = of_study(study, name, used, chosen, cases, dtype)
         start = time.monotonic()
+        inputs = replace(inputs, fluency=fluency)
         run = Run(inputs, runs, apart, threads, adapter, output)
         run.all()
     summary.plot(run.found, output.with_suffix(".svg"))

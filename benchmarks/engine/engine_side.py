@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from clme.evaluation.protocol import PROTOCOLS
 from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
 from clme.representations import Pooled, Representations
-from clme.study.batches import plan
+from clme.study.batches import plan, portions
 from clme.study.cases import Case, EncodedCase, encode
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.jobs import request_of
@@ -58,6 +59,8 @@ class EngineSide:
         cases = [Case(fold=0, **{**one, "neighbours": tuple(one["neighbours"])}) for one in message["cases"]]
         encoded = encode(cases, tokenizer, self._decoder.max_tokens, folder)
         self._cases = {case.case.case_id: case for case in encoded}
+        # By part, whether texts are sampled.
+        self._parts = {"evaluation": False} | ({"both": True} if message["fluency"] else {})
         self._evaluators = {
             fluency: Evaluator(
                 self._decoder,
@@ -67,7 +70,7 @@ class EngineSide:
                 read_tokens=self._compute.read_tokens,
                 fluency=fluency,
             )
-            for fluency in (False, True)
+            for fluency in self._parts.values()
         }
         self._files = {
             name: {kind: Path(path) for kind, path in about["files"].items()}
@@ -79,7 +82,18 @@ class EngineSide:
         gauge = Gauge(self._decoder.layers, self._decoder.device, counting=False)
         self._run_unedited(gauge, encoded)
         about = {"device": str(self._decoder.device), "device_name": self._decoder.device_name}
-        return about | (self._peaks() if message["counting"] else {})
+        return about | {"texts": self._lengths()} | (self._peaks() if message["counting"] else {})
+
+    def _lengths(self) -> dict[str, float]:
+        """Return the mean numbers of tokens of the cases' texts, as `clme.study.costs.Texts` has them."""
+        cases = list(self._cases.values())
+        return {
+            "prompt": fmean(len(case.request.prompt) for case in cases),
+            "rephrase": fmean(len(case.rephrase.prompt) for case in cases),
+            "neighbour": fmean(len(ids) for case in cases for ids in case.neighbours),
+            "target": fmean(len(case.request.target) for case in cases),
+            "neighbours": fmean(len(case.neighbours) for case in cases),
+        }
 
     def _peaks(self) -> dict[str, Any]:
         kinds = ("float32", "bfloat16", "float16")
@@ -132,7 +146,7 @@ class EngineSide:
     def _run_unedited(self, gauge: Gauge, cases: Sequence[EncodedCase]) -> dict[str, Outputs]:
         for batch in plan(cases, self._compute.batch_cases, self._compute.read_tokens):
             edits = [Edit()] * len(batch)
-            for part, fluency in (("evaluation", False), ("both", True)):
+            for part, fluency in self._parts.items():
                 found = gauge.run(
                     part,
                     lambda fluency=fluency, batch=batch, edits=edits: self._evaluators[fluency].run(
@@ -145,11 +159,10 @@ class EngineSide:
     def _run_edited(
         self, gauge: Gauge, row: str, editor: Editor, batch: list[EncodedCase], *, together: bool
     ) -> tuple[dict[str, Outputs], dict[str, str]]:
-        requests = [request_of(case) for case in batch]
-        made = gauge.run("edit", lambda: editor.edit(self._decoder, requests))
+        made = gauge.run("edit", lambda: self._edited(editor, batch))
         edits = [one if isinstance(one, Edit) else Edit() for one in made]
         before = [self._unedited[case.case.case_id] for case in batch]
-        for part, fluency in (("evaluation", False), ("both", True)):
+        for part, fluency in self._parts.items():
             known = self._foreseen(row, editor, batch, fluency=fluency) if together else None
             found = gauge.run(
                 part,
@@ -161,6 +174,13 @@ class EngineSide:
         failed = {name: one.reason for name, one in zip(names, made, strict=True) if isinstance(one, Failure)}
         return dict(zip(names, found, strict=True)), failed
 
+    def _edited(self, editor: Editor, batch: Sequence[EncodedCase]) -> list[Edit | Failure]:
+        found: dict[int, Edit | Failure] = {}
+        for portion in portions(batch, self._compute.edit_padding):
+            requests = [request_of(batch[number]) for number in portion]
+            found |= zip(portion, editor.edit(self._decoder, requests), strict=True)
+        return [found[number] for number in range(len(batch))]
+
     def _share(self, gauge: Gauge, row: str, editor: CodebookEditor, cases: Sequence[EncodedCase]) -> None:
         """Optimise the values, and run the prompts under them, if this is the first row that needs them."""
         digest = _digest(editor)
@@ -170,14 +190,17 @@ class EngineSide:
         values, losses, names = [], [], []
         fired: dict[bool, Fired] = {False: {}, True: {}}
         for batch in plan(cases, self._compute.batch_cases, self._compute.edit_tokens):
-            requests = [request_of(case) for case in batch]
-            made = gauge.run(
-                "edit",
-                lambda requests=requests: optimise(self._decoder, site, editor.config, editor.seed, requests),
-            )
-            values.append(made.values)
-            losses.append(made.losses)
-            names += [request.case_id for request in requests]
+            for portion in portions(batch, self._compute.edit_padding):
+                requests = [request_of(batch[number]) for number in portion]
+                made = gauge.run(
+                    "edit",
+                    lambda requests=requests: optimise(
+                        self._decoder, site, editor.config, editor.seed, requests
+                    ),
+                )
+                values.append(made.values)
+                losses.append(made.losses)
+                names += [request.case_id for request in requests]
         path = Path(self._folder.name) / f"{digest}.safetensors"
         tensors = {"values": torch.cat(values), "losses": torch.cat(losses)}
         write_tensors(path, tensors, {"case_ids": names})
@@ -187,7 +210,7 @@ class EngineSide:
         editor.load(self._decoder, {**self._files[row], "values": path})
         for batch in plan(cases, self._compute.batch_cases, self._compute.read_tokens):
             edits = _firing(editor.edit(self._decoder, [request_of(case) for case in batch]))
-            for part, fluency in (("evaluation", False), ("both", True)):
+            for part, fluency in self._parts.items():
                 found = gauge.run(
                     part,
                     lambda fluency=fluency, batch=batch, edits=edits: self._evaluators[fluency].fired(

@@ -6,29 +6,52 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from clme.study.measure import Meter
 
 Result = TypeVar("Result")
 
 
+@register_flop_formula(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu)
 def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
-    """Count both products of attention; the shapes are [rows, heads, tokens, head_dim]."""
+    """Count both products of attention; shapes are [rows, heads, tokens, width].
+
+    PyTorch knows those of accelerators only.
+    """
     rows, heads, tokens, width = query
     return 2 * rows * heads * tokens * key[2] * (width + value[3])
 
 
-def _attention_backward(_: Sequence[int], *shapes: Sequence[int], **__: Any) -> int:
+@register_flop_formula(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward)
+def _attention_backward(
+    _: Sequence[int], query: Sequence[int], key: Sequence[int], value: Sequence[int], *__: Any, **___: Any
+) -> int:
     """Count the five products of attention's gradient, the scores' recomputation included."""
-    return 5 * _attention(*shapes[:3]) // 2
+    rows, heads, tokens, width = query
+    return 5 * rows * heads * tokens * key[2] * (width + value[3])
 
 
-# PyTorch's counter knows the accelerators' attention only.
-_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}
+class Operations(TorchDispatchMode):
+    """Counts the operations of matrix products and attention by the formulas of PyTorch's own counter.
+
+    That one also tells modules apart, for which it takes several times as long.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Take composite operators apart; count, and run, the others."""
+        kwargs = kwargs or {}
+        count = flop_registry.get(func.overloadpacket)
+        if count is None:
+            with self:
+                found = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if found is NotImplemented else found
+        out = func(*args, **kwargs)
+        self.total += count(*args, **kwargs, out_val=out)
+        return out
 
 
 class Gauge:
@@ -53,7 +76,7 @@ class Gauge:
     def run(self, part: str, call: Callable[[], Result]) -> Result:
         """Run a call and add what it took to a part."""
         kept: list[Result] = []
-        counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
+        counter = Operations()
         positions = 0
 
         def counted(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -77,7 +100,7 @@ class Gauge:
         sums["seconds"] += cost.seconds
         if self._counting:
             sums["peak_memory_mb"] = max(sums["peak_memory_mb"] or 0.0, cost.peak_memory_mb or 0.0)
-            sums["flops"] = (sums["flops"] or 0) + counter.get_total_flops()
+            sums["flops"] = (sums["flops"] or 0) + counter.total
             sums["tokens"] = (sums["tokens"] or 0.0) + positions / len(self._layers)
         return kept[0]
 

@@ -51,6 +51,7 @@ class Inputs:
         protocol: the study's.
         compute: the study's, with the precision that is asked for.
         datasets: in the study's order.
+        fluency: whether texts are sampled.
     """
 
     model: Path
@@ -59,6 +60,7 @@ class Inputs:
     protocol: str
     compute: Compute
     datasets: tuple[Dataset, ...]
+    fluency: bool = True
 
 
 def read_study(path: Path) -> StudyConfig:

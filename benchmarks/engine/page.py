@@ -28,6 +28,7 @@ def page(found: Mapping[str, Any]) -> str:
         about=found["about"],
         cases={one["way"]: one["cases"] for one in found["measured"]},
         datasets=datasets,
+        lengths=found["texts"],
         ratios=ratios,
         floors=list(_floors(ratios)),
         lines={name: list(_lines(found, name)) for name in datasets},

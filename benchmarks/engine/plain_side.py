@@ -64,7 +64,8 @@ class PlainSide:
                 edited = self._rows[row].edited(self._model, request_of(case))
                 gauge.run("edit", lambda stack=stack, edited=edited: stack.enter_context(edited))
                 said[name] = gauge.run("evaluation", lambda case=case: self._greedy(case))
-                gauge.run("fluency", lambda case=case: self._sample(case))
+                if self._message["fluency"]:
+                    gauge.run("fluency", lambda case=case: self._sample(case))
         return {
             "parts": gauge.parts,
             "outputs": {name: [one.ids for one in texts] for name, texts in said.items()},

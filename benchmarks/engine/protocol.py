@@ -7,7 +7,7 @@ messages come:
 
 - ``model``: the model's folder; ``device``: as PyTorch calls it; ``dtype``: the engine's; ``threads``;
 - ``seed``; ``protocol``: ``paper`` or ``released``; ``task``: ``cnle`` or ``csne``; ``compute``: the study's;
-- ``fluency``: ``{"tokens": 64, "top_k": 5, "beams": 5}``; ``specificity_tokens``: 16;
+- ``fluency``: ``{"tokens": 64, "top_k": 5, "beams": 5}``, or null; ``specificity_tokens``: 16;
 - ``cases``: a list of ``{"case_id", "prompt", "rephrase", "target", "neighbours"}``, all texts;
 - ``rows``: by name ``{"editor", "hyperparameters", "files"}``: what differs from the editor's defaults, and
   what it needs (contexts, second moments, trained states), by kind;
@@ -17,9 +17,9 @@ messages come:
 batches and with all that rows share if `together`, else one after the other. Answered by
 
 - ``parts``: for ``edit``, ``evaluation`` (greedy outputs: as many tokens as the target has for prompt and
-  rephrase, `specificity_tokens` for each neighbour), and ``fluency`` (two sampled texts) or ``both``
-  (evaluation and fluency together): ``{"seconds", "peak_memory_mb", "flops", "tokens"}``, sums over the
-  cases, for memory the largest; what can't be told is null;
+  rephrase, `specificity_tokens` for each neighbour), and ``fluency`` (two sampled texts, if
+  wanted) or ``both`` (evaluation and fluency together): ``{"seconds", "peak_memory_mb", "flops",
+  "tokens"}``, sums over the cases, for memory the largest; what can't be told is null;
 - ``outputs``: by case, the token ids of the greedy outputs, prompt first, then rephrase and neighbours;
 - ``failed``: by case, why an edit failed;
 - optionally ``margins`` and ``runners_up``, laid out as the outputs: by how much the logit of the second

@@ -70,15 +70,15 @@ def _figures(one: Mapping[str, Any]) -> dict[str, float]:
 def _completed(parts: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Add the parts that follow from the others: evaluation and fluency are `both`; no edit takes nothing."""
     nothing = {"seconds": 0.0, "peak_memory_mb": 0.0, "flops": 0, "tokens": 0.0}
-    full = {"edit": nothing, "evaluation": nothing} | dict(parts)
+    full = dict.fromkeys(("edit", "evaluation", "fluency"), nothing) | dict(parts)
     names = ("seconds", "flops", "tokens")
-    if "both" not in full:
+    if "both" in full:
+        rest = {name: _sum(full["both"][name], full["evaluation"][name], -1) for name in names}
+        full["fluency"] = rest | {"peak_memory_mb": full["both"]["peak_memory_mb"]}
+    else:
         sums = {name: _sum(full["evaluation"][name], full["fluency"][name]) for name in names}
         peaks = [full[part]["peak_memory_mb"] for part in ("evaluation", "fluency")]
         full["both"] = sums | {"peak_memory_mb": None if None in peaks else max(peaks)}
-    if "fluency" not in full:
-        rest = {name: _sum(full["both"][name], full["evaluation"][name], -1) for name in names}
-        full["fluency"] = rest | {"peak_memory_mb": full["both"]["peak_memory_mb"]}
     return full
 
 
