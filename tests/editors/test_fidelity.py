@@ -75,3 +75,22 @@ def test_ft_l_equals_the_reference(decoder, steps):
         stopped.add(edit.steps)
     if steps == 40:
         assert len(stopped) > 1, "rows are meant to stop at different steps"
+
+
+def test_half_precision_keeps_what_it_could_not_hold(tiny_models):
+    """FT-L's bounded change is smaller than the rounding of the model's weights; a value is trained on."""
+    decoder = Decoder.load(tiny_models["llama"], dtype="bfloat16")
+    small = {"layer": 3, "steps": 2, "learning_rate": 1e-5, "norm_constraint": 1e-5}
+    (edit, *_) = FineTuning(FineTuning.configured("paper", small), seed=0).edit(decoder, REQUESTS)
+    (dense,) = edit.deltas
+    weight = decoder.linear(dense.site).weight
+    changed = dense.weight - weight.float()
+    assert (changed != 0).float().mean() > 0.9
+    assert changed.abs().max() <= 1.1e-5
+    assert (dense.weight.bfloat16() == weight).float().mean() > 0.9
+    slow = {"layer": 3, "steps": 2, "learning_rate": 1e-4}
+    (edit, *_) = Grace(Grace.configured("paper", slow), seed=0).edit(decoder, REQUESTS)
+    start = torch.from_numpy(generator(0, "grace", "one").random(64).astype(np.float32))
+    moved = (edit.deltas[0].values[0] - start).abs()
+    assert moved.min() > 0
+    assert moved.max() <= 2.1e-4

@@ -38,8 +38,8 @@ class Dense:
 
     Attributes:
         site: the linear module whose weight changes.
-        weight: W [d_out, d_in].
-        bias: the module's own bias [d_out], if it has one.
+        weight: W [d_out, d_in]; the product is computed in its precision.
+        bias: the module's own bias [d_out], if it has one, in the same precision.
     """
 
     site: Site
@@ -242,7 +242,8 @@ def _low_rank_hook(rows: list[int], deltas: list[LowRank]) -> Hook:
 def _dense_hook(rows: list[int], delta: Dense) -> Hook:
     def hook(x: Tensor, y: Tensor) -> Tensor:
         index = torch.tensor(rows, device=x.device)
-        return y.index_copy(0, index, linear(x[index], delta.weight, delta.bias))
+        changed = linear(x[index].to(delta.weight.dtype), delta.weight, delta.bias)
+        return y.index_copy(0, index, changed.to(y.dtype))
 
     return hook
 

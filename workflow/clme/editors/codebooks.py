@@ -76,12 +76,13 @@ def optimise(
     hidden, mask, context, prompts = _read_up_to(decoder, site, requests)
     if start is None:
         start = _cold_start(seed, requests, decoder.linear(site).out_features)
-    values = start.detach().clone().to(decoder.device, decoder.dtype).requires_grad_(True)
+    # In float32 whatever the model's precision, as Adam's steps get lost otherwise.
+    values = start.detach().clone().to(decoder.device, torch.float32).requires_grad_(True)
     optimizer = torch.optim.Adam([values], lr=config.learning_rate)
 
     def losses() -> Tensor:
         def replaced(_: Tensor, y: Tensor) -> Tensor:
-            return torch.cat([values[:, None], y[:, 1:]], dim=1)
+            return torch.cat([values[:, None].to(y.dtype), y[:, 1:]], dim=1)
 
         out, _ = decoder.read(hidden, mask, context, first=site.layer, hooks=[(site, replaced)])
         return target_loss(decoder, out, [0] * len(requests), [request.target for request in requests])

@@ -78,7 +78,9 @@ class _Optimisation:
 
     def run(self) -> list[Edit | Failure]:
         """Optimise until every request has stopped."""
-        original = self._module.weight
+        # In half precision the bounded change would be lost in rounding; so would Adam's steps.
+        original = self._module.weight.float()
+        bias = None if self._module.bias is None else self._module.bias.float()
         results: dict[int, Edit | Failure] = {}
         active = list(range(len(self._requests)))
         weights = original.repeat(len(active), 1, 1).requires_grad_(True)
@@ -93,7 +95,7 @@ class _Optimisation:
                 elif last or loss < self._config.stop_loss:
                     # A copy: the row would keep the whole batch's weights alive.
                     weight = weights[place].detach().clone()
-                    results[active[place]] = Edit((Dense(self._site, weight, self._module.bias),), step, loss)
+                    results[active[place]] = Edit((Dense(self._site, weight, bias),), step, loss)
                 else:
                     staying.append(place)
             if not staying:
@@ -114,7 +116,7 @@ class _Optimisation:
         index = torch.tensor(active, device=self._decoder.device)
 
         def trained(x: Tensor, _: Tensor) -> Tensor:
-            y = torch.bmm(x, weights.mT)
+            y = torch.bmm(x.to(weights.dtype), weights.mT).to(x.dtype)
             return y if self._module.bias is None else y + self._module.bias
 
         hooks = [(self._site, trained)]

@@ -29,7 +29,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     width = job.decoder.linear(site).out_features
 
     def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
-        values = torch.empty(len(batch), width, dtype=job.decoder.dtype, device=job.decoder.device)
+        values = torch.empty(len(batch), width, device=job.decoder.device)
         losses = torch.empty(len(batch), device=job.decoder.device)
         targets = [len(case.request.target) for case in batch]
         for portion in alike(targets, compute_settings.padding):
