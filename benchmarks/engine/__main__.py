@@ -28,12 +28,11 @@ import click
 import psutil
 import summary
 from equality import compared
-from inputs import ROOT, Dataset, Inputs, needed, of_study, of_tests, read_study
+from inputs import ROOT, Dataset, Inputs, loading, needed, of_study, of_tests, read_study
 from protocol import Worker
 
 from clme.editors import registry
 from clme.errors import UserError
-from clme.evaluation.protocol import FLUENCY_TOKENS, FLUENCY_TOP_K, PROTOCOLS, SPECIFICITY_TOKENS
 from clme.files import write_text
 from clme.progress import Progress
 from clme.provenance import processor, versions
@@ -110,13 +109,13 @@ class Run:
                             worker.close()
 
     def _dataset(self, dataset: Dataset, workers: dict[str, Worker], counting: bool) -> None:
-        loading = self._loading(dataset, counting)
-        told = workers["engine"].ask(do="load", **loading)
+        message = loading(self._inputs, dataset, self._threads, counting=counting)
+        told = workers["engine"].ask(do="load", **message)
         self.found["texts"][dataset.name] = told.pop("texts")
         self.found["about"] |= told
         for name, worker in workers.items():
             if name != "engine":
-                worker.ask(do="load", **loading | {"device": self.found["about"]["device"]})
+                worker.ask(do="load", **message | {"device": self.found["about"]["device"]})
         everything = [case.case_id for case in dataset.cases]
         unedited = None
         apart = [case.case_id for case in spread(list(dataset.cases), self._apart)]
@@ -145,27 +144,6 @@ class Run:
                         unedited = answers["plain"]["outputs"]
                     self.found["equality"] += compared(dataset.name, row, answers, unedited)
                 self._write()
-
-    def _loading(self, dataset: Dataset, counting: bool) -> dict[str, Any]:
-        inputs = self._inputs
-        beams = PROTOCOLS[inputs.protocol].fluency_beams
-        fluency = {"tokens": FLUENCY_TOKENS, "top_k": FLUENCY_TOP_K, "beams": beams}
-        texts = ("case_id", "prompt", "rephrase", "target", "neighbours")
-        return {
-            "model": str(inputs.model),
-            "device": inputs.compute.device,
-            "dtype": inputs.compute.dtype,
-            "threads": self._threads,
-            "seed": inputs.seed,
-            "protocol": inputs.protocol,
-            "task": dataset.task,
-            "compute": inputs.compute.model_dump(),
-            "fluency": fluency if inputs.fluency else None,
-            "specificity_tokens": SPECIFICITY_TOKENS,
-            "cases": [{name: getattr(case, name) for name in texts} for case in dataset.cases],
-            "rows": dict(dataset.rows),
-            "counting": counting,
-        }
 
     def _write(self) -> None:
         write_text(self._output, json.dumps(self.found, indent=1) + "\n")

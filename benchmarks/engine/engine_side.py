@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from clme.models.text import Tokenizer
 from clme.representations import Pooled, Representations
 from clme.study.batches import plan, portions
 from clme.study.cases import Case, EncodedCase, encode
+from clme.study.costs import Texts
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.jobs import request_of
 from clme.study.settings import Compute
@@ -82,18 +82,9 @@ class EngineSide:
         gauge = Gauge(self._decoder.layers, self._decoder.device, counting=False)
         self._run_unedited(gauge, encoded)
         about = {"device": str(self._decoder.device), "device_name": self._decoder.device_name}
-        return about | {"texts": self._lengths()} | (self._peaks() if message["counting"] else {})
-
-    def _lengths(self) -> dict[str, float]:
-        """Return the mean numbers of tokens of the cases' texts, as `clme.study.costs.Texts` has them."""
-        cases = list(self._cases.values())
-        return {
-            "prompt": fmean(len(case.request.prompt) for case in cases),
-            "rephrase": fmean(len(case.rephrase.prompt) for case in cases),
-            "neighbour": fmean(len(ids) for case in cases for ids in case.neighbours),
-            "target": fmean(len(case.request.target) for case in cases),
-            "neighbours": fmean(len(case.neighbours) for case in cases),
-        }
+        return (
+            about | {"texts": vars(Texts.of_cases(encoded))} | (self._peaks() if message["counting"] else {})
+        )
 
     def _peaks(self) -> dict[str, Any]:
         kinds = ("float32", "bfloat16", "float16")
@@ -122,18 +113,18 @@ class EngineSide:
         """Edit and evaluate; alone, a case is edited without shortcuts, as the study measures it."""
         gauge = Gauge(self._decoder.layers, self._decoder.device, counting=self._message["counting"])
         chosen = [self._cases[name] for name in cases]
-        portions = [chosen] if together else [[case] for case in chosen]
+        groups = [chosen] if together else [[case] for case in chosen]
         outputs: dict[str, Outputs] = {}
         failed: dict[str, str] = {}
         editor = self._editor(row, shortcuts=together)
         if together and isinstance(editor, CodebookEditor):
             self._share(gauge, row, editor, chosen)
             editor.load(self._decoder, {**self._files[row], "values": self._of(editor).path})
-        for portion in portions:
+        for group in groups:
             if self._message["rows"][row]["editor"] == "none":
-                outputs |= self._run_unedited(gauge, portion)
+                outputs |= self._run_unedited(gauge, group)
                 continue
-            for batch in plan(portion, self._compute.batch_cases, self._compute.edit_tokens):
+            for batch in plan(group, self._compute.batch_cases, self._compute.edit_tokens):
                 found, reasons = self._run_edited(gauge, row, editor, batch, together=together)
                 outputs |= found
                 failed |= reasons

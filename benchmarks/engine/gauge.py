@@ -98,8 +98,8 @@ class Gauge:
             part, {"seconds": 0.0, "peak_memory_mb": None, "flops": None, "tokens": None}
         )
         sums["seconds"] += cost.seconds
+        sums["peak_memory_mb"] = max(sums["peak_memory_mb"] or 0.0, cost.peak_memory_mb or 0.0)
         if self._counting:
-            sums["peak_memory_mb"] = max(sums["peak_memory_mb"] or 0.0, cost.peak_memory_mb or 0.0)
             sums["flops"] = (sums["flops"] or 0) + counter.total
             sums["tokens"] = (sums["tokens"] or 0.0) + positions / len(self._layers)
         return kept[0]

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
 
 from clme.editors import registry
 from clme.errors import UserError
+from clme.evaluation.protocol import FLUENCY_TOKENS, FLUENCY_TOP_K, PROTOCOLS, SPECIFICITY_TOKENS
 from clme.models.manifest import write_manifest
 from clme.study import config as study_config
 from clme.study import needs
@@ -61,6 +63,28 @@ class Inputs:
     compute: Compute
     datasets: tuple[Dataset, ...]
     fluency: bool = True
+
+
+def loading(inputs: Inputs, dataset: Dataset, threads: int, *, counting: bool) -> dict[str, Any]:
+    """Return the message that makes a side load a dataset, but for ``do``; see `protocol.py`."""
+    beams = PROTOCOLS[inputs.protocol].fluency_beams
+    fluency = {"tokens": FLUENCY_TOKENS, "top_k": FLUENCY_TOP_K, "beams": beams}
+    texts = ("case_id", "prompt", "rephrase", "target", "neighbours")
+    return {
+        "model": str(inputs.model),
+        "device": inputs.compute.device,
+        "dtype": inputs.compute.dtype,
+        "threads": threads,
+        "seed": inputs.seed,
+        "protocol": inputs.protocol,
+        "task": dataset.task,
+        "compute": inputs.compute.model_dump(),
+        "fluency": fluency if inputs.fluency else None,
+        "specificity_tokens": SPECIFICITY_TOKENS,
+        "cases": [{name: getattr(case, name) for name in texts} for case in dataset.cases],
+        "rows": dict(dataset.rows),
+        "counting": counting,
+    }
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -119,7 +143,9 @@ def of_study(
     return Inputs(folder, model, study.seed, study.protocol, compute, tuple(found))
 
 
-def of_tests(family: str, folder: Path, editors: Sequence[str], count: int, dtype: str) -> Inputs:
+def of_tests(
+    family: str, folder: Path, editors: Sequence[str], count: int, dtype: str, width: int = 64
+) -> Inputs:
     """Make a random model with cases and all that editors need; the hyperparameters are the tests'.
 
     Args:
@@ -128,11 +154,13 @@ def of_tests(family: str, folder: Path, editors: Sequence[str], count: int, dtyp
         editors: the rows.
         count: cases.
         dtype: of this engine.
+        width: of the hidden states; the feed-forward network has twice that.
     """
     sys.path.append(str(ROOT / "tests"))
     import prepared
     import tiny
 
+    tiny.SIZES.update(hidden_size=width, intermediate_size=2 * width)
     model = tiny.build(family, folder / "model")
     write_manifest(model, {})
     path = prepared.write_cases(folder / "cases.parquet", count=2 * count, folds=2)
@@ -144,8 +172,10 @@ def of_tests(family: str, folder: Path, editors: Sequence[str], count: int, dtyp
     for name in editors:
         overrides = smoke.hyperparameters("tiny-llama", name, "cnle")
         editor = registry.configured(name, protocol="paper", task="cnle", overrides=overrides, seed=0)
-        made = prepared.make(editor, model, path, folder / name)
-        files = {kind: str(file) for kind, file in made.items() if kind not in _MEASURED}
+        kept = tuple(need for need in editor.needs() if need.kind not in _MEASURED)
+        asking = SimpleNamespace(name=name, needs=lambda kept=kept: kept)
+        made = prepared.make(asking, model, path, folder / name)
+        files = {kind: str(file) for kind, file in made.items()}
         rows[name] = {"editor": name, "hyperparameters": overrides, "files": files}
     cases = tuple(case for case in read_cases(path) if case.fold == FOLD)
     return Inputs(model, f"tiny {family}", 0, "paper", compute, (Dataset("words", "cnle", cases, rows),))

@@ -30,7 +30,8 @@ class PlainSide:
         folder = Path(message["model"])
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         self._model.to(message["device"]).eval().requires_grad_(False)
-        torch.set_default_device(self._model.device)  # the references make their tensors without one
+        if self._model.device != torch.get_default_device():
+            torch.set_default_device(self._model.device)  # the references make their tensors without one
         self._message = message
         tokenizer = Tokenizer.load(folder)
         self._ends = tokenizer.ends

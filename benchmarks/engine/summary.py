@@ -106,7 +106,7 @@ def ratios(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         ours = frame.loc[list(members)].xs("together", level="way")
         seconds = ours[list(parts)].sum(axis=1)
         operations = ours[[f"{part}_flops" for part in parts]].sum(axis=1)
-        by_dataset = plain.groupby("dataset").sum() / seconds.groupby("dataset").sum()
+        by_dataset = plain.groupby(level="dataset").sum() / seconds.groupby(level="dataset").sum()
         results.append(
             {
                 "name": name,

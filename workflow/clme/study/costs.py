@@ -6,14 +6,16 @@ solving linear systems, norms, softmax, sampling, and padding.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Self
 
 from clme.editors.contexts import STARTS, TOKENS
 from clme.errors import UserError
 from clme.evaluation.protocol import FLUENCY_TOKENS, SPECIFICITY_TOKENS, Protocol
+from clme.study.cases import EncodedCase
 
 CODEBOOKS = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
 _SUBJECT = 2
@@ -110,7 +112,18 @@ class Texts:
     rephrase: float
     neighbour: float
     target: float
-    neighbours: int
+    neighbours: float
+
+    @classmethod
+    def of_cases(cls, cases: Sequence[EncodedCase]) -> Self:
+        """Return the means of cases in a model's tokens."""
+        return cls(
+            fmean(len(case.request.prompt) for case in cases),
+            fmean(len(case.rephrase.prompt) for case in cases),
+            fmean(len(ids) for case in cases for ids in case.neighbours),
+            fmean(len(case.request.target) for case in cases),
+            fmean(len(case.neighbours) for case in cases),
+        )
 
     @property
     def prompts(self) -> float:
