@@ -115,6 +115,7 @@ tuning: $(READY)  ## search the embedded model's hyperparameters: tuning/*/resul
 bench: $(READY)  ## measure this engine against one that edits one request at a time: docs/performance.md
 	@$(SNAKEMAKE) --config editors=all -- $$(python benchmarks/engine --needed)
 	@python benchmarks/engine
+	@python benchmarks/engine/scaling.py
 	@python benchmarks/engine/page.py
 
 .PHONY: unlock

@@ -18,8 +18,13 @@ from clme.files import write_text
 ROOT = Path(__file__).parents[2]
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """Return the page as Markdown."""
+def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        found: what `benchmarks/engine` has written.
+        scaling: what `scaling.py` has written, if it has.
+    """
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, undefined=StrictUndefined, keep_trailing_newline=True)
     datasets = list(dict.fromkeys(one["dataset"] for one in found["measured"]))
@@ -34,6 +39,7 @@ def page(found: Mapping[str, Any]) -> str:
         lines={name: list(_lines(found, name)) for name in datasets},
         equality=_equality(found),
         failed=list(_failed(found)),
+        scaling=scaling,
     )
 
 
@@ -98,8 +104,11 @@ def _failed(found: Mapping[str, Any]) -> Iterator[str]:
     default=ROOT / "docs/performance.json",
 )
 def main(measured: Path) -> None:
-    """Write the page beside the JSON."""
-    write_text(measured.with_suffix(".md"), page(json.loads(measured.read_text(encoding="utf-8"))))
+    """Write the page beside the JSON; scaling.json is taken from the same folder, if it is there."""
+    found = json.loads(measured.read_text(encoding="utf-8"))
+    curves = measured.with_name("scaling.json")
+    scaling = json.loads(curves.read_text(encoding="utf-8")) if curves.exists() else None
+    write_text(measured.with_suffix(".md"), page(found, scaling))
     click.echo(measured.with_suffix(".md"))
 
 

@@ -4,10 +4,10 @@
     python benchmarks/engine/scaling.py                         docs/scaling.json, docs/scaling.svg
     python benchmarks/engine/scaling.py --cases 10,20 --batches 2,4 --widths 64
 
-Curves on random models: over the number of cases (in batches of 32), over the cases of a batch (as many cases as
-the largest has), and over the model's width (16 cases in one batch). The cost model says: seconds = operations
-/ speed + passes * latency, with operations and passes counted by `clme.study.costs`; speed and latency are
-fitted.
+Curves on random models: over the number of cases (in batches of 32), over the cases of a batch (as many cases
+as the largest has), and over the model's width (16 cases in one batch). The cost model says that seconds are
+operations / speed + passes * latency, with operations and passes counted by `clme.study.costs`; speed and
+latency are fitted.
 """
 
 import json
