@@ -101,5 +101,5 @@ def test_what_is_missed_is_generated():
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(UserError, match=r"nope\.yaml: no such study; there are paper, released"):
+    with pytest.raises(UserError, match=r"nope\.yaml: no such study; there are half, paper, released"):
         plan.main(["--preset", "nope"], standalone_mode=False)
