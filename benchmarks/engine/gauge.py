@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +40,21 @@ class Operations(TorchDispatchMode):
     """
 
     total = 0
+    _simple: ClassVar[set[Any]] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Take composite operators apart; count, and run, the others."""
         kwargs = kwargs or {}
         count = flop_registry.get(func.overloadpacket)
-        if count is None:
+        if count is None and func not in self._simple:
             with self:
                 found = func.decompose(*args, **kwargs)
-            return func(*args, **kwargs) if found is NotImplemented else found
+            if found is not NotImplemented:
+                return found
+            self._simple.add(func)
         out = func(*args, **kwargs)
-        self.total += count(*args, **kwargs, out_val=out)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=out)
         return out
 
 
