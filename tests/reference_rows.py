@@ -50,7 +50,7 @@ class PlainRow:
     def __init__(self, editor, config, seed, files):
         self._editor, self._config, self._seed = editor, config, seed
         if "contexts" in files:
-            self._prefixes = Contexts.load(files["contexts"]).prefixes
+            self._prefixes = Contexts.load(files["contexts"], config.contexts).prefixes
         self._moments = _moments(files["moments"]) if "moments" in files else None
         where = torch.get_default_device()
         self._state = read_tensors(files["state"], where) if "state" in files else {}

@@ -18,8 +18,9 @@ from clme.evaluation.decoding import Continuation
 from clme.evaluation.protocol import PROTOCOLS
 from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
+from clme.padding import alike
 from clme.representations import Pooled, Representations
-from clme.study.batches import plan, portions
+from clme.study.batches import plan
 from clme.study.cases import Case, EncodedCase, encode
 from clme.study.costs import Texts
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
@@ -68,6 +69,7 @@ class EngineSide:
                 PROTOCOLS[message["protocol"]],
                 seed=message["seed"],
                 read_tokens=self._compute.read_tokens,
+                padding=self._compute.padding,
                 fluency=fluency,
             )
             for fluency in self._parts.values()
@@ -167,10 +169,14 @@ class EngineSide:
 
     def _edited(self, editor: Editor, batch: Sequence[EncodedCase]) -> list[Edit | Failure]:
         found: dict[int, Edit | Failure] = {}
-        for portion in portions(batch, self._compute.edit_padding):
+        for portion in self._portions(batch):
             requests = [request_of(batch[number]) for number in portion]
             found |= zip(portion, editor.edit(self._decoder, requests), strict=True)
         return [found[number] for number in range(len(batch))]
+
+    def _portions(self, batch: Sequence[EncodedCase]) -> list[list[int]]:
+        """Return the numbers of those that are edited together, as the study's jobs do."""
+        return alike([len(case.request.target) for case in batch], self._compute.padding)
 
     def _share(self, gauge: Gauge, row: str, editor: CodebookEditor, cases: Sequence[EncodedCase]) -> None:
         """Optimise the values, and run the prompts under them, if this is the first row that needs them."""
@@ -181,7 +187,7 @@ class EngineSide:
         values, losses, names = [], [], []
         fired: dict[bool, Fired] = {False: {}, True: {}}
         for batch in plan(cases, self._compute.batch_cases, self._compute.edit_tokens):
-            for portion in portions(batch, self._compute.edit_padding):
+            for portion in self._portions(batch):
                 requests = [request_of(batch[number]) for number in portion]
                 made = gauge.run(
                     "edit",

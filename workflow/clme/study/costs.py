@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
 
-from clme.editors.contexts import STARTS, TOKENS
+from clme.editors.contexts import TOKENS
 from clme.errors import UserError
 from clme.evaluation.protocol import FLUENCY_TOKENS, SPECIFICITY_TOKENS, Protocol
 from clme.study.cases import EncodedCase
@@ -214,9 +214,9 @@ def value(shape: Shape, texts: Texts, config: Any) -> Work:
 
 def _sought(shape: Shape, texts: Texts, config: Any, lowest: int, sought: int) -> Work:
     """Return the search of a vector in all contexts, from reading them up to the loss of the result."""
-    contexts = 1 + len(STARTS)
+    contexts = 1 + config.contexts
     subject = _SUBJECT if config.kl_prompt == "subject" else 0
-    before = contexts * texts.prompt + len(STARTS) * (TOKENS + 1) + subject
+    before = contexts * texts.prompt + config.contexts * (TOKENS + 1) + subject
     ends = contexts * texts.target + bool(subject)
     final = texts.prompt + texts.target
     once = Work(
@@ -234,7 +234,7 @@ def rome(shape: Shape, texts: Texts, config: Any) -> Work:
 def spread(shape: Shape, texts: Texts, config: Any) -> Work:
     """Return MEMIT's or PMET's edit: the search at the highest layer, then from layer to layer."""
     lowest, highest = config.layers[0], config.layers[-1]
-    contexts = (1 + len(STARTS)) * texts.prompt + len(STARTS) * (TOKENS + 1)
+    contexts = (1 + config.contexts) * texts.prompt + config.contexts * (TOKENS + 1)
     bare = texts.prompt * sum(highest + 1 - layer for layer in config.layers)
     written = Work((highest + 1 - lowest) * contexts + bare, passes=len(config.layers) / shape.layers)
     return _sought(shape, texts, config, lowest, highest) + written
