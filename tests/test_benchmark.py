@@ -119,13 +119,15 @@ def test_operations_are_those_of_the_shapes(measured):
 
 @pytest.mark.parametrize("row", ROWS[1:])
 def test_what_a_plan_expects_of_an_edit_is_what_is_counted(measured, found, row):
-    """Alone, an edit has no padding: the formulas of `clme.study.costs` are to be within a sixth."""
+    """Alone, an edit has no padding; a plan lets every optimisation take all of its steps."""
     texts = costs.Texts(**found["texts"]["words"])
     overrides = yaml.safe_load(SMOKE.read_text())["models"]["tiny-llama"]["editors"][row]
     config = registry.configured(row, protocol="paper", task="cnle", overrides=overrides, seed=0).config
     shape = costs.Shape(layers=6, hidden=64, inner=128, queries=64, shared=32, vocabulary=512)
     expected = costs.EDITS[row](shape, texts, config).operations(shape, context=texts.prompt)
-    assert expected == pytest.approx(measured[row, "alone", "counted"]["edit"]["flops"] / CASES, rel=1 / 6)
+    counted = measured[row, "alone", "counted"]["edit"]["flops"] / CASES
+    may_stop = row in ("ft_l", "rome", "memit", "pmet")
+    assert (0.2 if may_stop else 5 / 6) * expected < counted < 7 / 6 * expected
 
 
 def test_the_table_names_targets_and_the_page_has_all_rows(run, folder):

@@ -4,6 +4,7 @@
     make bench                                    the embedded model, all rows, both datasets
     python benchmarks/engine --tiny llama         a random model, in minutes
     python benchmarks/engine --editors rome,grace --datasets cnle --cases 4
+    python benchmarks/engine --tiny llama --cases 20 --apart 20 --no-fluency    equality in 200 edits
 
 Ways of running are measured in turns: `together` (this engine, cases in batches, with all that rows share),
 `alone` (this engine, one case after the other, without shortcuts), `plain` (tests/reference_rows.py: one
