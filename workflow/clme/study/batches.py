@@ -3,6 +3,7 @@
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import psutil
@@ -85,7 +86,7 @@ class BatchRun:
             while waiting:
                 batch = waiting.pop(0)
                 if _key(batch) not in records:
-                    found = unless_out_of_memory(lambda batch=batch: self._compute(batch))
+                    found = unless_out_of_memory(partial(self._compute, batch))
                     if found is None:
                         waiting = [*self._halved(batch), *waiting]
                         self._write([*finished, *waiting])

@@ -56,8 +56,8 @@ class Forecast:
 
     Args:
         study: its configuration.
-        published: the paper's Table III, for datasets that are not built yet.
-        results: the folder of the study's results; what is there is not assumed.
+        published: the paper's Table III: numbers of cases and lengths of texts.
+        results: the folder of the study's results, for the sizes of models that are there.
         device: where it runs.
         missed: part of the expected tokens that edits miss, and which are generated one by one.
     """
@@ -137,20 +137,23 @@ class Forecast:
         return (operations / (device.speed[compute.dtype] * device.share) + batches * reading) / 3600
 
     def cases(self, dataset: str) -> int:
-        """Return how many cases are edited: of those selected, or of the paper's."""
-        task = self._study.datasets[dataset].task.upper()
-        published = self._published[self._published["dataset"] == task].set_index("role")["count"]
+        """Return how many cases are edited: as many as the paper's, or those selected."""
+        known = int(self._of_published(dataset, "count")["edit_target"])
         limit = self._study.evaluation.cases
-        known = int(published["edit_target"])
         return known if limit is None else min(limit, known)
 
     def texts(self, dataset: str) -> Texts:
-        """Return the mean lengths of a dataset's texts, from the paper's Table III."""
-        task = self._study.datasets[dataset].task.upper()
-        means = self._published[self._published["dataset"] == task].set_index("role")["mean"]
+        """Return the mean lengths of a dataset's texts, as the paper has them."""
+        means = self._of_published(dataset, "mean")
         found = {name: float(means[role]) for name, role in ROLES.items()}
         prompts = {name: found[name] + TEMPLATE for name in ("prompt", "rephrase", "neighbour")}
         return Texts(**prompts, target=found["target"], neighbours=NEIGHBOURS)
+
+    def _of_published(self, dataset: str, column: str) -> dict[str, Any]:
+        """Return a column of Table III, by role, for the paper's dataset of the same task."""
+        task = self._study.datasets[dataset].task.upper()
+        part = self._published[self._published["dataset"] == task]
+        return dict(zip(part["role"], part[column], strict=True))
 
     def preparing(self) -> Iterator[dict[str, Any]]:
         """Yield what is made before editing and takes long: second moments, and MALMEN's training."""
