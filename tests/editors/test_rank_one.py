@@ -69,18 +69,23 @@ def compare(decoder, edit, changed, request, steps):
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"kl_prompt": "subject"}, {"kl_prompt": "prompt", "mom2_adjustment": True}, STOPPING],
-    ids=["subject", "adjusted", "stopping"],
+    [
+        {"kl_prompt": "subject"},
+        {"kl_prompt": "prompt", "mom2_adjustment": True},
+        {"contexts": 1, "steps": 3},
+        STOPPING,
+    ],
+    ids=["subject", "adjusted", "fewer contexts", "stopping"],
 )
 def test_rome_equals_the_reference(decoder, files, moments, overrides):
-    config = Rome.configured("paper", {"layer": 2, "steps": 6, **overrides})
+    config = Rome.configured("paper", {"layer": 2, "steps": 6, "contexts": 3, **overrides})
     editor = Rome(config, seed=0)
     editor.load(decoder, files)
     stopped = set()
     for request, edit in zip(REQUESTS, editor.edit(decoder, REQUESTS), strict=True):
         kept = moments if config.mom2_adjustment else None
         changed = copy.deepcopy(decoder.model)
-        steps = rank_one.rome(changed, request, PREFIXES, kept, config)
+        steps = rank_one.rome(changed, request, PREFIXES[: 1 + config.contexts], kept, config)
         compare(decoder, edit, changed, request, steps)
         stopped.add(steps)
     assert overrides is not STOPPING or len(stopped) > 1, "rows are meant to stop at different steps"
@@ -89,7 +94,9 @@ def test_rome_equals_the_reference(decoder, files, moments, overrides):
 @pytest.mark.parametrize("overrides", [{}, STOPPING], ids=["whole", "stopping"])
 @pytest.mark.parametrize("chosen", [Memit, Pmet])
 def test_memit_and_pmet_equal_the_reference(decoder, files, moments, chosen, overrides):
-    config = chosen.configured("paper", {"layers": LAYERS, "steps": 6, "mom2_update_weight": 20, **overrides})
+    config = chosen.configured(
+        "paper", {"layers": LAYERS, "steps": 6, "contexts": 3, "mom2_update_weight": 20, **overrides}
+    )
     editor = chosen(config, seed=0)
     editor.load(decoder, files)
     stopped = set()
