@@ -7,7 +7,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from clme.commands.plan import PRESETS, PUBLISHED, plan
+from clme.cli import group
+from clme.commands.plan import PRESETS, PUBLISHED
 from clme.errors import UserError
 from clme.evaluation.protocol import PROTOCOLS
 from clme.study import config, costs
@@ -44,7 +45,7 @@ def test_sizes_come_from_the_models_folder_where_it_is(tiny_models):
 
 
 def test_the_papers_study_is_planned():
-    result = CliRunner().invoke(plan, ["--preset", "paper", "--results", "nowhere"])
+    result = CliRunner().invoke(group, ["plan", "--preset", "paper", "--results", "nowhere"])
     assert result.exit_code == 0, result.output
     for name in ("codellama-7b", "csne", "a_grace_wo_mean", "all rows", "In all:", "Assumptions:", "A100"):
         assert name in result.output
@@ -102,4 +103,4 @@ def test_what_is_missed_is_generated():
 
 def test_an_unknown_preset_is_refused():
     with pytest.raises(UserError, match=r"nope\.yaml: no such study; there are half, paper, released"):
-        plan.main(["--preset", "nope"], standalone_mode=False)
+        group.main(["plan", "--preset", "nope"], standalone_mode=False)

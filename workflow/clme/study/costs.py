@@ -18,8 +18,6 @@ from clme.evaluation.protocol import FLUENCY_TOKENS, SPECIFICITY_TOKENS, Protoco
 from clme.study.cases import EncodedCase
 
 CODEBOOKS = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
-_SUBJECT = 2
-"""Tokens of a prompt's last word, about."""
 
 
 @dataclass(frozen=True)
@@ -213,12 +211,14 @@ def value(shape: Shape, texts: Texts, config: Any) -> Work:
 
 
 def _sought(shape: Shape, texts: Texts, config: Any, lowest: int, sought: int) -> Work:
-    """Return the search of a vector in all contexts, from reading them up to the loss of the result."""
+    """Return the search of a vector in all contexts, from reading them up to the loss of the result.
+
+    A request's rows are as long as the longest of them: padding is computed, too.
+    """
     contexts = 1 + config.contexts
-    subject = _SUBJECT if config.kl_prompt == "subject" else 0
-    before = contexts * texts.prompt + config.contexts * (TOKENS + 1) + subject
-    ends = contexts * texts.target + bool(subject)
-    final = texts.prompt + texts.target
+    rows, longest = contexts + (config.kl_prompt == "subject"), texts.prompt + TOKENS + 1
+    before, ends = rows * longest, rows * texts.target
+    final = longest + texts.target
     once = Work(
         before * shape.layers + ends * sought + final * (shape.layers - lowest), texts.target, passes=3
     )
@@ -234,8 +234,9 @@ def rome(shape: Shape, texts: Texts, config: Any) -> Work:
 def spread(shape: Shape, texts: Texts, config: Any) -> Work:
     """Return MEMIT's or PMET's edit: the search at the highest layer, then from layer to layer."""
     lowest, highest = config.layers[0], config.layers[-1]
-    contexts = (1 + config.contexts) * texts.prompt + config.contexts * (TOKENS + 1)
-    bare = texts.prompt * sum(highest + 1 - layer for layer in config.layers)
+    longest = texts.prompt + TOKENS + 1
+    contexts = (1 + config.contexts) * longest
+    bare = longest * sum(highest + 1 - layer for layer in config.layers)
     written = Work((highest + 1 - lowest) * contexts + bare, passes=len(config.layers) / shape.layers)
     return _sought(shape, texts, config, lowest, highest) + written
 
