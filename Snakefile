@@ -49,3 +49,7 @@ rule all:
     input:
         PUBLISHED,
         PAPER,
+    params:
+        forecast=lambda wildcards: RESOURCES.summary(),
+    message:
+        "The whole study, by the cost model: {params.forecast}."

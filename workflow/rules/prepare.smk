@@ -13,6 +13,10 @@ rule contexts:
         "results/benchmarks/contexts/{model}.{digest}.tsv"
     conda:
         "../../envs/model.yaml"
+    resources:
+        mem_mb=memory,
+        runtime=minutes("evaluate"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=prepare_settings("contexts"),
         folder=subpath(input[0], parent=True),
@@ -57,6 +61,10 @@ rule moments:
     conda:
         "../../envs/model.yaml"
     threads: workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("moments"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=prepare_settings("moments"),
         texts=lambda wildcards, input: (
@@ -82,6 +90,10 @@ rule representations:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("evaluate"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=prepare_settings("representations"),
         folder=subpath(input.model, parent=True),
@@ -104,6 +116,10 @@ rule values:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("value"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=prepare_settings("values"),
         folder=subpath(input.model, parent=True),
@@ -127,6 +143,10 @@ rule fired:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("value"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=prepare_settings("fired"),
         folder=subpath(input.model, parent=True),
@@ -151,6 +171,10 @@ rule state:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("train"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=prepare_settings("state"),
         needs=lambda wildcards: needs_options(state_needs(wildcards)),

@@ -23,6 +23,10 @@ rule baseline:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("evaluate"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=baseline_settings,
         folder=subpath(input.model, parent=True),
@@ -47,6 +51,10 @@ rule edit:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("edit"),
+        gpu=RESOURCES.accelerators,
     params:
         settings=edit_settings,
         needs=lambda wildcards: needs_options(edit_needs(wildcards)),

