@@ -79,13 +79,12 @@ class BatchRun:
             UserError: memory doesn't suffice for a single case.
         """
         waiting = self._planned(cases)
-        records = self._journal.records
-        done = sum(len(batch) for batch in waiting if _key(batch) in records)
+        done = sum(len(batch) for batch in waiting if self._is_done(batch))
         finished: list[Batch] = []
         with Progress(self._label, len(cases), "case", done) as progress:
             while waiting:
                 batch = waiting.pop(0)
-                if _key(batch) not in records:
+                if not self._is_done(batch):
                     found = unless_out_of_memory(partial(self._compute, batch))
                     if found is None:
                         waiting = [*self._halved(batch), *waiting]
@@ -94,7 +93,11 @@ class BatchRun:
                     self._journal.write(_key(batch), found)
                     progress.advance(len(batch))
                 finished.append(batch)
-        return {name: result for batch in finished for name, result in records[_key(batch)].items()}
+        return {name: self._journal.records[_key(batch)][name] for batch in finished for name in _ids(batch)}
+
+    def _is_done(self, batch: Batch) -> bool:
+        """Tell whether the journal has all of a batch: another process may have halved it."""
+        return self._journal.records.get(_key(batch), {}).keys() >= set(_ids(batch))
 
     def _planned(self, cases: Sequence[EncodedCase]) -> list[Batch]:
         """Return the journal's plan, or make it."""
@@ -104,7 +107,7 @@ class BatchRun:
         return [[by_id[name] for name in names] for names in self._journal.records["plan"]]
 
     def _write(self, batches: Sequence[Batch]) -> None:
-        self._journal.write("plan", [[case.case.case_id for case in batch] for batch in batches])
+        self._journal.write("plan", [_ids(batch) for batch in batches])
 
     def _limited(self, cases: Sequence[EncodedCase]) -> list[Batch]:
         return plan(cases, self._limits.batch_cases, getattr(self._limits, self._tokens))
@@ -148,6 +151,10 @@ class BatchRun:
         print(f"{self._label}: {len(batch)} cases need too much memory; halved", file=sys.stderr, flush=True)
         middle = len(batch) // 2
         return [batch[:middle], batch[middle:]]
+
+
+def _ids(batch: Batch) -> list[str]:
+    return [case.case.case_id for case in batch]
 
 
 def _key(batch: Batch) -> str:

@@ -94,9 +94,10 @@ def run(
         batches = BatchRun(job.label, journal, settings.compute, "edit_tokens", device, job.batch)
         results = batches.run(loaded.cases)
         rows = [job.row(case, results[case.case.case_id], journal) for case in loaded.cases]
-    frame = pd.DataFrame(rows, columns=EDITS.names)
-    metadata = {**file_metadata(about, loaded.decoder), "notes": json.dumps(_notes(files))}
-    write_parquet(output, frame, schema=EDITS, metadata=metadata)
+        frame = pd.DataFrame(rows, columns=EDITS.names)
+        metadata = {**file_metadata(about, loaded.decoder), "notes": json.dumps(_notes(files))}
+        journal.check()
+        write_parquet(output, frame, schema=EDITS, metadata=metadata)
     failed = int((frame["status"] == "failed").sum())
     print(f"{job.label}: {len(rows)} cases, {failed} failed -> {output}", file=sys.stderr, flush=True)
 
