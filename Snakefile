@@ -1,6 +1,6 @@
 # The whole study, from pinned sources to the paper. `snakemake -n` shows what would run.
 
-import sys
+import signal
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -22,6 +22,9 @@ except UserError as error:
     raise WorkflowError(f"{error}") from None
 
 SOURCE = Path(workflow.basedir)
+
+# Batch systems send it to all processes of a job; only what can stop is to heed it (see clme.stopping).
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 report: "workflow/report/workflow.rst"

@@ -3,9 +3,9 @@
 What is finished is on disk then, and a rerun goes on. Batch systems send SIGTERM, or SIGUSR1 where they are
 asked to, to all processes of a job: to Snakemake in the job, the rule's shell, and what writes the log, too.
 Snakemake waits for its jobs on SIGTERM; on SIGUSR1 it would die, and the others on both. So the Snakefile
-lets SIGUSR1 be ignored, and the rules' shell SIGTERM, which what they start inherits until this module changes
-it. Where no signal arrives in time, the end of the job's time is known, and a batch that would not fit before
-it isn't begun.
+lets SIGUSR1 be ignored, and the rules' shell SIGTERM, and what they start inherits that; this module changes
+it for the one process that can stop. Where no signal arrives in time, the end of the job's time is known, and
+a batch that would not fit before it isn't begun.
 """
 
 import os

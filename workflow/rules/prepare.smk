@@ -1,5 +1,7 @@
 # What editors need before they edit, one rule per kind; files are named by a digest of their settings, so
 # that editors with equal needs share them. `clme.study.needs` says how a kind is added.
+# `trap`: where a batch system sends SIGTERM to all processes of a job, `clme` stops after a batch (see
+# clme.stopping), and what writes its log lives on till then.
 
 
 rule contexts:
@@ -22,7 +24,7 @@ rule contexts:
         folder=subpath(input[0], parent=True),
         journals="results/journals/contexts/{model}",
     shell:
-        "clme prepare contexts {params.folder} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare contexts {params.folder} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -73,7 +75,7 @@ rule moments:
         folder=subpath(input.model, parent=True),
         journals="results/journals/moments/{model}",
     shell:
-        "clme prepare moments {params.folder} {params.texts} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare moments {params.folder} {params.texts} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -99,7 +101,7 @@ rule representations:
         folder=subpath(input.model, parent=True),
         journals="results/journals/representations/{model}/{dataset}",
     shell:
-        "clme prepare representations {params.folder} --cases {input.cases} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare representations {params.folder} --cases {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -125,7 +127,7 @@ rule values:
         folder=subpath(input.model, parent=True),
         journals="results/journals/values/{model}/{dataset}/fold{fold}",
     shell:
-        "clme prepare values {params.folder} --cases {input.cases} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare values {params.folder} --cases {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -152,7 +154,7 @@ rule fired:
         folder=subpath(input.model, parent=True),
         journals="results/journals/fired/{model}/{dataset}/fold{fold}",
     shell:
-        "clme prepare fired {params.folder} --cases {input.cases} --needs values={input.values}"
+        "trap '' TERM; clme prepare fired {params.folder} --cases {input.cases} --needs values={input.values}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"
 
@@ -181,6 +183,6 @@ rule state:
         folder=subpath(input.model, parent=True),
         journals="results/journals/states/{model}/{dataset}/{editor}/fold{fold}",
     shell:
-        "clme prepare state {params.folder} --cases {input.cases} {params.needs}"
+        "trap '' TERM; clme prepare state {params.folder} --cases {input.cases} {params.needs}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"

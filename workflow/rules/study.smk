@@ -1,4 +1,5 @@
 # The study: unedited outputs once, then one job per (model, editor, dataset, fold), then the numbers.
+# `trap`: as in prepare.smk.
 
 
 EDITS = expand(
@@ -32,7 +33,7 @@ rule baseline:
         folder=subpath(input.model, parent=True),
         journals="results/journals/baselines/{model}/{dataset}",
     shell:
-        "clme baseline {params.folder} {input.cases} --settings {params.settings:q}"
+        "trap '' TERM; clme baseline {params.folder} {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -61,7 +62,7 @@ rule edit:
         folder=subpath(input.model, parent=True),
         journals="results/journals/edits/{model}/{dataset}/{editor}/fold{fold}",
     shell:
-        "clme edit {params.folder} {input.cases} {input.baseline} {params.needs}"
+        "trap '' TERM; clme edit {params.folder} {input.cases} {input.baseline} {params.needs}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"
 

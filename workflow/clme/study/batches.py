@@ -11,6 +11,7 @@ import torch
 
 from clme.errors import UserError
 from clme.progress import Progress
+from clme.stopping import Turns
 from clme.study.cases import EncodedCase
 from clme.study.journal import Journal
 from clme.study.measure import MEGABYTE, Meter
@@ -77,14 +78,17 @@ class BatchRun:
 
         Raises:
             UserError: memory doesn't suffice for a single case.
+            Stopped: a signal arrived, or the job's time ends; finished batches are in the journal.
         """
         waiting = self._planned(cases)
         done = sum(len(batch) for batch in waiting if self._is_done(batch))
         finished: list[Batch] = []
+        turns = Turns()
         with Progress(self._label, len(cases), "case", done) as progress:
             while waiting:
                 batch = waiting.pop(0)
                 if not self._is_done(batch):
+                    turns.next(progress.standing)
                     found = unless_out_of_memory(partial(self._compute, batch))
                     if found is None:
                         waiting = [*self._halved(batch), *waiting]

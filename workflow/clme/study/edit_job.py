@@ -18,6 +18,7 @@ from clme.files import write_parquet
 from clme.padding import alike
 from clme.progress import Progress
 from clme.representations import Pooled, Representations
+from clme.stopping import Turns
 from clme.study import baseline, prepare
 from clme.study.batches import BatchRun
 from clme.study.cases import EncodedCase, read_cases, select
@@ -168,8 +169,10 @@ class _Job:
         meter = Meter(self._loaded.decoder.device)
         if all(_changes_nothing(found) for found in self._edit([waiting[0]], editor)):
             return
+        turns = Turns()
         with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:
             for case in waiting:
+                turns.next(progress.standing)
                 cost = meter.measure(partial(self._edit, [case], editor))
                 journal.write(_cost_key(case), asdict(cost))
                 progress.advance()
