@@ -1,4 +1,5 @@
 # From results to what a reader sees: one rule per table and figure, the paper, the report, the timings.
+# They take seconds each: where jobs are submitted, all of them are one.
 
 import shutil
 
@@ -38,6 +39,8 @@ rule record:
         "results/logs/record.log",
     benchmark:
         "results/benchmarks/record.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -72,6 +75,8 @@ for name, exhibit in TABLES.items():
             f"results/logs/{name}.log",
         benchmark:
             f"results/benchmarks/{name}.tsv"
+        group:
+            "publish"
         conda:
             "../../envs/publish.yaml"
         params:
@@ -104,6 +109,8 @@ for name, exhibit in FIGURES.items():
             f"results/logs/{name}.log",
         benchmark:
             f"results/benchmarks/{name}.tsv"
+        group:
+            "publish"
         conda:
             "../../envs/publish.yaml"
         params:
@@ -127,6 +134,8 @@ rule published:
         "results/logs/published.log",
     benchmark:
         "results/benchmarks/published.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -148,6 +157,8 @@ rule numbers:
         "results/logs/numbers.log",
     benchmark:
         "results/benchmarks/numbers.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -172,6 +183,8 @@ rule paper:
         "results/logs/paper.log",
     benchmark:
         "results/benchmarks/paper.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -201,6 +214,8 @@ rule report:
         "results/logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -225,6 +240,8 @@ rule archive:
         "results/logs/archive.log",
     benchmark:
         "results/benchmarks/archive.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
@@ -244,6 +261,8 @@ rule timings:
         "results/timings.parquet",
     log:
         "results/logs/timings.log",
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
