@@ -1,5 +1,6 @@
 """Memory and time of jobs, by the sizes of their models."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from clme.study.resources import JobResources
 
 NOWHERE = Path("nowhere")
 EMBEDDED = Path(__file__).parents[2] / "config.yaml"
+MAKEFILE = EMBEDDED.with_name("Makefile")
 
 
 def resources(path=PRESETS / "paper.yaml", results=NOWHERE, **changes):
@@ -27,8 +29,9 @@ def test_memory_follows_the_weights_and_the_precision():
 
 
 def test_two_jobs_of_the_embedded_model_fit_beside_each_other():
-    """`make reproduce` gives them 4 GB."""
-    assert 540 < resources(EMBEDDED).megabytes("smollm2-135m", 1) <= 2000
+    """In what `make reproduce` gives them."""
+    (given,) = re.findall(r"^MEMORY \?= (\d+)$", MAKEFILE.read_text(encoding="utf-8"), re.M)
+    assert 540 < resources(EMBEDDED).megabytes("smollm2-135m", 1) <= int(given) / 2
 
 
 def test_each_attempt_asks_for_more():
@@ -62,7 +65,7 @@ def test_an_unknown_model_is_taken_for_a_large_one_until_it_is_there(tiny_models
     assert found.minutes("edit", "mine", "cnle", "ft_l", 1) == 60
     (tmp_path / "models").mkdir()
     (tmp_path / "models/mine").symlink_to(tiny_models["llama"])
-    assert found.megabytes("mine", 1) < 1300
+    assert found.megabytes("mine", 1) < 2300
 
 
 def test_only_a_study_on_the_processor_asks_for_no_accelerator():

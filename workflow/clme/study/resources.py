@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 Work = Literal["edit", "evaluate", "value", "train", "moments"]
 
-INTERPRETER_MB = 1250
-"""What Python takes with torch and a tokenizer, before a model is loaded."""
+INTERPRETERS_MB = 2250
+"""What Python takes with torch and a tokenizer, before a model is loaded; where jobs are submitted, Snakemake
+runs twice around it, and loads torch, too."""
 WEIGHTS = 1.35
 """Memory beside that, in sizes of the model's weights: the model itself, and what is computed with it."""
 UNKNOWN_WEIGHTS = 8e9
@@ -52,7 +53,7 @@ class JobResources:
         shape = self._shape(model)
         size = {"float32": 4, "bfloat16": 2, "float16": 2}[self._study.compute.dtype]
         weights = UNKNOWN_WEIGHTS if shape is None else shape.weights
-        return math.ceil(attempt * (INTERPRETER_MB + WEIGHTS * weights * size / 1e6))
+        return math.ceil(attempt * (INTERPRETERS_MB + WEIGHTS * weights * size / 1e6))
 
     def minutes(self, work: Work, model: str, dataset: str | None, row: str | None, attempt: int) -> int:
         """Return the time of a job, in minutes, at an attempt (1 is the first).
