@@ -36,6 +36,8 @@ wildcard_constraints:
     editor="|".join(map(re.escape, study.editor_names)),
     encoder="|".join(map(re.escape, study.encoders)),
     fold=r"\d+",
+    shard=r"\d+",
+    shards=r"\d+",
     digest="[0-9a-f]{8}",
 
 

@@ -77,3 +77,10 @@ def test_the_summary_says_how_long_the_study_takes():
     assert "2,582.4 hours of one NVIDIA A100" in resources().summary()
     unknown = resources(models={"mine": {"source": "hub:somebody/model"}}).summary()
     assert unknown.startswith("not known: hub:somebody/model: its sizes aren't known")
+
+
+def test_a_divided_job_takes_a_part_of_the_time_and_none_more_than_it_may():
+    job = ("edit", "codellama-7b", "cnle", "ft_l", 1)
+    assert resources().minutes(*job, 5) == pytest.approx(60 * (1 + 2 * 25.2 / 2 / 5), abs=6)
+    limited = resources(compute={"job_hours": 6})
+    assert limited.minutes(*job) == limited.minutes(*job[:-1], 3) == 360

@@ -17,6 +17,7 @@ COMMANDS = {
     "prepare": ("clme.commands.prepare", "prepare"),
     "export-moments": ("clme.commands.moments", "export_moments"),
     "edit": ("clme.commands.study", "edit"),
+    "merge": ("clme.commands.study", "merge"),
     "aggregate": ("clme.commands.study", "aggregate"),
     "compare": ("clme.commands.study", "compare"),
     "distances": ("clme.commands.study", "distances"),

@@ -3,11 +3,13 @@
 from shlex import quote
 
 from clme.publish import exhibits
-from clme.study import needs
+from clme.study import needs, shards
 from clme.study.resources import JobResources
-from clme.study.settings import BaselineSettings, EditSettings
+from clme.study.settings import BaselineSettings, EditSettings, Shard
 
-RESOURCES = JobResources(study, SOURCE / "paper/published/table3.csv", Path("results"))
+TABLE_3 = SOURCE / "paper/published/table3.csv"
+RESOURCES = JobResources(study, TABLE_3, Path("results"))
+SHARDS = shards.numbers(study, TABLE_3)
 
 
 def memory(wildcards, attempt):
@@ -23,6 +25,7 @@ def minutes(work):
         wildcards.get("dataset"),
         wildcards.get("editor"),
         attempt,
+        int(wildcards.get("shards", 1)),
     )
 
 
@@ -109,7 +112,7 @@ def job_settings(wildcards):
         "dataset": wildcards.dataset,
         "seed": study.seed,
         "protocol": study.protocol,
-        "compute": study.compute,
+        "compute": study.compute.of_a_job(),
         "evaluation": study.evaluation,
     }
 
@@ -130,19 +133,37 @@ def edit_settings(wildcards):
         "hyperparameters": study.hyperparameters(
             wildcards.model, wildcards.editor, task
         ),
+        "shard": (
+            Shard(number=wildcards.shard, of=wildcards.shards)
+            if "shard" in wildcards.keys()
+            else None
+        ),
     }
     return EditSettings(**job_settings(wildcards), **about).model_dump_json()
 
 
+def shards_of(wildcards):
+    """The files of an edit job's shards."""
+    count = SHARDS[wildcards.job]
+    return [
+        f"results/shards/{wildcards.job}/fold{wildcards.fold}.{number}of{count}.parquet"
+        for number in range(1, count + 1)
+    ]
+
+
+def job_names(wildcards):
+    """What an edit job, divided or not, is about."""
+    return {name: wildcards[name] for name in ("model", "dataset", "editor", "fold")}
+
+
 def edit_needs(wildcards):
     """The files that an editor needs on a fold, by kind."""
-    return needs.paths(study, **wildcards)
+    return needs.paths(study, **job_names(wildcards))
 
 
 def state_needs(wildcards):
     """The files that an editor is trained with, by kind: those that don't belong to a fold."""
-    names = {name: wildcards[name] for name in ("model", "dataset", "editor", "fold")}
-    return needs.paths(study, **names, scopes={"model", "dataset"})
+    return needs.paths(study, **job_names(wildcards), scopes={"model", "dataset"})
 
 
 def states_of_editors(wildcards):

@@ -67,6 +67,39 @@ rule edit:
         " 2>&1 | tee {log}"
 
 
+# Jobs that are divided, by `compute.shards`: their results are put together and are as those of whole ones.
+if SHARDS:
+
+    use rule edit as edit_shard with:
+        output:
+            temp(
+                "results/shards/{model}/{dataset}/{editor}/fold{fold}.{shard}of{shards}.parquet"
+            ),
+        log:
+            "results/logs/edit_shard/{model}.{dataset}.{editor}.fold{fold}.{shard}of{shards}.log",
+        benchmark:
+            "results/benchmarks/edit_shard/{model}.{dataset}.{editor}.fold{fold}.{shard}of{shards}.tsv"
+
+    ruleorder: merge > edit
+
+    rule merge:
+        input:
+            shards=shards_of,
+            cases=lambda wildcards: f"results/datasets/{wildcards.job.split('/')[1]}/cases.parquet",
+        output:
+            "results/edits/{job}/fold{fold}.parquet",
+        log:
+            "results/logs/merge/{job}.fold{fold}.log",
+        benchmark:
+            "results/benchmarks/merge/{job}.fold{fold}.tsv"
+        wildcard_constraints:
+            job=any_of(SHARDS),
+        conda:
+            "../../envs/data.yaml"
+        shell:
+            "clme merge {input.shards} --cases {input.cases} --output {output} 2>&1 | tee {log}"
+
+
 rule tuning:
     input:
         EDITS,

@@ -63,6 +63,17 @@ def edit(
 
 
 @click.command()
+@click.argument("shards", type=FILE, nargs=-1, required=True)
+@click.option("--cases", type=FILE, required=True, help="The dataset's cases.parquet.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def merge(shards: tuple[Path, ...], cases: Path, output: Path) -> None:
+    """Put all SHARDS of an edit job together: the file that the job makes when it isn't divided."""
+    from clme.study import merge as job
+
+    job.run(shards, cases, output)
+
+
+@click.command()
 @click.argument("edits", type=FILE, nargs=-1, required=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--output", type=FILE, required=True, help="Parquet file to be written.")

@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, Literal, TypeVar
 
 import psutil
@@ -39,6 +40,25 @@ def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> l
             batches.append([])
         batches[-1].append(case)
     return batches
+
+
+def shard(batches: Sequence[Batch], number: int, of: int) -> list[Batch]:
+    """Return a contiguous part of planned batches, of about as many tokens as each other part.
+
+    Planning the part's cases anew gives the same batches.
+
+    Args:
+        batches: of all cases.
+        number: the part's, from 1.
+        of: how many parts there are; all together they hold each batch once.
+    """
+    ends = list(accumulate(sum(map(length, batch)) for batch in batches))
+    middles = [end - sum(map(length, batch)) / 2 for end, batch in zip(ends, batches, strict=True)]
+    return [
+        batch
+        for batch, middle in zip(batches, middles, strict=True)
+        if int(of * middle / ends[-1]) == number - 1
+    ]
 
 
 def length(case: EncodedCase) -> int:

@@ -55,7 +55,15 @@ class JobResources:
         weights = UNKNOWN_WEIGHTS if shape is None else shape.weights
         return math.ceil(attempt * (INTERPRETERS_MB + WEIGHTS * weights * size / 1e6))
 
-    def minutes(self, work: Work, model: str, dataset: str | None, row: str | None, attempt: int) -> int:
+    def minutes(
+        self,
+        work: Work,
+        model: str,
+        dataset: str | None,
+        row: str | None,
+        attempt: int,
+        shards: int = 1,
+    ) -> int:
         """Return the time of a job, in minutes, at an attempt (1 is the first).
 
         Args:
@@ -63,11 +71,17 @@ class JobResources:
             model: the study's name of its model.
             dataset: the study's name of its dataset, if it has one.
             row: the row of the study's tables that an edit job is for.
+            attempt: 1 is the first.
+            shards: among so many jobs the work is divided.
+
+        It is not more than the study's `compute.job_hours`: a job that needs longer stops before, and goes on
+        when it is run again.
         """
         job = (work, model, dataset, row)
         if job not in self._known_hours:
             self._known_hours[job] = self._hours(*job)
-        return math.ceil(60 * attempt * (LOADING_HOURS + MARGIN * self._known_hours[job]))
+        hours = attempt * (LOADING_HOURS + MARGIN * self._known_hours[job] / shards)
+        return math.ceil(60 * min(hours, self._study.compute.job_hours or math.inf))
 
     def summary(self) -> str:
         """Return one line on what the whole study takes."""
