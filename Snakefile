@@ -47,6 +47,7 @@ include: "workflow/rules/datasets.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/cache.smk"
 
 
 rule all:

@@ -1,7 +1,11 @@
 # What rules need to know of the study's configuration.
 
+import functools
+import os
 from shlex import quote
 
+from clme.editors import registry
+from clme.provenance import source_hash
 from clme.publish import exhibits
 from clme.study import needs, shards
 from clme.study.resources import JobResources
@@ -10,6 +14,32 @@ from clme.study.settings import BaselineSettings, EditSettings, Shard
 TABLE_3 = SOURCE / "paper/published/table3.csv"
 RESOURCES = JobResources(study, TABLE_3, Path("results"))
 SHARDS = shards.numbers(study, TABLE_3)
+
+
+# Relative: paths of the clone in what determines a job would keep its result from being shared with others.
+LOCK = os.path.relpath(SOURCE / "workflow/locks/hub.json")
+
+
+@functools.cache
+def code(command, *modules):
+    """The hash of the source of a rule's command, and of modules that it chooses: a change makes jobs stale."""
+    return source_hash(f"clme.commands.{command}", *modules)
+
+
+def editor_code(command, *modules):
+    """The same with the editor's source, for each job."""
+    return lambda wildcards: code(
+        command, *modules, registry.module(study.editor(wildcards.editor))
+    )
+
+
+def local_files(source):
+    """The names, sizes and times of files in a folder that a job reads but doesn't have as its input."""
+    kind, _, folder = source.partition(":")
+    if kind not in ("path", "npz"):
+        return []
+    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def memory(wildcards, attempt):

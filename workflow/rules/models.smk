@@ -17,9 +17,11 @@ rule model:
     conda:
         "../../envs/model.yaml"
     params:
+        code=code("models:fetch"),
         origin=lambda wildcards: origin_options(study.models[wildcards.model]),
+        files=lambda wildcards: local_files(study.models[wildcards.model].source),
         folder=subpath(output[0], parent=True),
-        lock=SOURCE / "workflow/locks/hub.json",
+        lock=LOCK,
     shell:
         "clme model fetch {params.origin} --lock {params.lock} --output {params.folder} 2>&1 | tee {log}"
 
@@ -34,8 +36,10 @@ rule encoder:
     conda:
         "../../envs/model.yaml"
     params:
+        code=code("models:fetch"),
         origin=lambda wildcards: origin_options(study.encoders[wildcards.encoder]),
+        files=lambda wildcards: local_files(study.encoders[wildcards.encoder].source),
         folder=subpath(output[0], parent=True),
-        lock=SOURCE / "workflow/locks/hub.json",
+        lock=LOCK,
     shell:
         "clme model fetch {params.origin} --lock {params.lock} --output {params.folder} 2>&1 | tee {log}"

@@ -20,6 +20,7 @@ rule contexts:
         runtime=minutes("evaluate"),
         gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["contexts"].module),
         settings=prepare_settings("contexts"),
         folder=subpath(input[0], parent=True),
         journals="results/journals/contexts/{model}",
@@ -40,11 +41,13 @@ rule texts:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("moments:texts"),
         corpus=study.moments.corpus,
+        files=local_files(study.moments.corpus),
         samples=study.moments.samples,
         seed=study.seed,
         folder=lambda wildcards, input: input[0] if input else "results/corpora/texts",
-        lock=SOURCE / "workflow/locks/hub.json",
+        lock=LOCK,
     shell:
         "clme texts --corpus {params.corpus:q} --folder {params.folder} --lock {params.lock}"
         " --samples {params.samples} --seed {params.seed} --output {output} 2>&1 | tee {log}"
@@ -68,7 +71,11 @@ rule moments:
         runtime=minutes("moments"),
         gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["moments"].module),
         settings=prepare_settings("moments"),
+        files=lambda wildcards: local_files(
+            study.moments.corpus.replace("{model}", wildcards.model)
+        ),
         texts=lambda wildcards, input: (
             f"--needs texts={input.texts}" if input.texts else ""
         ),
@@ -97,6 +104,7 @@ rule representations:
         runtime=minutes("evaluate"),
         gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["representations"].module),
         settings=prepare_settings("representations"),
         folder=subpath(input.model, parent=True),
         journals="results/journals/representations/{model}/{dataset}",
@@ -123,6 +131,7 @@ rule values:
         runtime=minutes("value"),
         gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["values"].module),
         settings=prepare_settings("values"),
         folder=subpath(input.model, parent=True),
         journals="results/journals/values/{model}/{dataset}/fold{fold}",
@@ -150,6 +159,7 @@ rule fired:
         runtime=minutes("value"),
         gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["fired"].module),
         settings=prepare_settings("fired"),
         folder=subpath(input.model, parent=True),
         journals="results/journals/fired/{model}/{dataset}/fold{fold}",
@@ -178,6 +188,7 @@ rule state:
         runtime=minutes("train"),
         gpu=RESOURCES.accelerators,
     params:
+        code=editor_code("prepare:prepare", needs.KINDS["state"].module),
         settings=prepare_settings("state"),
         needs=lambda wildcards: needs_options(state_needs(wildcards)),
         folder=subpath(input.model, parent=True),

@@ -44,6 +44,7 @@ rule record:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:record"),
         config=study.model_copy(
             update={
                 "editors": [
@@ -80,6 +81,7 @@ for name, exhibit in TABLES.items():
         conda:
             "../../envs/publish.yaml"
         params:
+            code=code("publish:table", exhibits.module(exhibit)),
             name=name,
             caption=exhibit.caption,
             folder=subpath(output[0], parent=True),
@@ -114,6 +116,7 @@ for name, exhibit in FIGURES.items():
         conda:
             "../../envs/publish.yaml"
         params:
+            code=code("publish:figure", exhibits.module(exhibit)),
             name=name,
             caption=exhibit.caption,
             folder=subpath(output[0], parent=True),
@@ -139,6 +142,7 @@ rule published:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:published"),
         printed=PRINTED,
     shell:
         "clme published {params.printed} --output {output} 2>&1 | tee {log}"
@@ -162,6 +166,7 @@ rule numbers:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:numbers"),
         printed=PRINTED,
     shell:
         "clme numbers {params.printed} --output {output} 2>&1 | tee {log}"
@@ -188,6 +193,7 @@ rule paper:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:paper"),
         sources=SOURCE / "paper",
     shell:
         "clme paper {input.exhibits} --sources {params.sources} --numbers {input.numbers}"
@@ -219,6 +225,10 @@ rule report:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code(
+            "publish:report",
+            *map(exhibits.module, [*TABLES.values(), *FIGURES.values()]),
+        ),
         printed=PRINTED,
     shell:
         "clme report {params.printed} --output {output} 2>&1 | tee {log}"
@@ -245,6 +255,7 @@ rule archive:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:archive"),
         printed=PRINTED,
     shell:
         "clme archive {params.printed} --output {output} 2>&1 | tee {log}"
@@ -266,6 +277,7 @@ rule timings:
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:timings"),
         benchmarks="results/benchmarks",
     shell:
         "clme timings {params.benchmarks} --output {output} 2>&1 | tee {log}"

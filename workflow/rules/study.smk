@@ -29,6 +29,7 @@ rule baseline:
         runtime=minutes("evaluate"),
         gpu=RESOURCES.accelerators,
     params:
+        code=code("study:baseline"),
         settings=baseline_settings,
         folder=subpath(input.model, parent=True),
         journals="results/journals/baselines/{model}/{dataset}",
@@ -57,6 +58,7 @@ rule edit:
         runtime=minutes("edit"),
         gpu=RESOURCES.accelerators,
     params:
+        code=editor_code("study:edit"),
         settings=edit_settings,
         needs=lambda wildcards: needs_options(edit_needs(wildcards)),
         folder=subpath(input.model, parent=True),
@@ -96,6 +98,8 @@ if SHARDS:
             job=any_of(SHARDS),
         conda:
             "../../envs/data.yaml"
+        params:
+            code=code("study:merge"),
         shell:
             "clme merge {input.shards} --cases {input.cases} --output {output} 2>&1 | tee {log}"
 
@@ -111,6 +115,8 @@ rule tuning:
         "results/benchmarks/tuning.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        code=code("study:tuning"),
     shell:
         "clme tuning {input} --output {output} 2>&1 | tee {log}"
 
@@ -134,6 +140,7 @@ rule answers:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:answers"),
         encoder=encoder_option,
     shell:
         "clme dataset answers {input.edits} {params.encoder} --output {output} 2>&1 | tee {log}"
@@ -151,6 +158,7 @@ rule comparisons:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("study:compare"),
         seed=study.seed,
     shell:
         "clme compare {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"
@@ -169,6 +177,8 @@ rule distances:
         "results/benchmarks/distances/{model}.{dataset}.tsv"
     conda:
         "../../envs/model.yaml"
+    params:
+        code=code("study:distances"),
     shell:
         "clme distances {input.representations} {input.states} --cases {input.cases}"
         " --output {output} 2>&1 | tee {log}"
@@ -185,6 +195,8 @@ rule training:
         "results/benchmarks/training.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        code=code("study:training"),
     shell:
         "clme training {input} --output {output} 2>&1 | tee {log}"
 
@@ -202,6 +214,7 @@ rule strata:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("study:strata"),
         cases=" ".join(
             f"--cases {name}=results/datasets/{name}/cases.parquet"
             for name in study.datasets
@@ -224,6 +237,7 @@ rule metrics:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("study:aggregate"),
         seed=study.seed,
     shell:
         "clme aggregate {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"
