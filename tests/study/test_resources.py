@@ -62,9 +62,15 @@ def test_what_is_made_before_editing_has_its_time(work):
 def test_an_unknown_model_is_taken_for_a_large_one_until_it_is_there(tiny_models, tmp_path):
     found = resources(results=tmp_path, models={"mine": {"source": "hub:somebody/model"}})
     assert found.megabytes("mine", 1) > 32_000
-    assert found.minutes("edit", "mine", "cnle", "ft_l", 1) == 60
+    assert found.minutes("edit", "mine", "cnle", "none", 1) == 60
     (tmp_path / "models").mkdir()
     (tmp_path / "models/mine").symlink_to(tiny_models["llama"])
+    assert found.megabytes("mine", 1) < 2300
+    assert found.minutes("edit", "mine", "cnle", "none", 1) > 60
+
+
+def test_a_folder_needs_no_download(tiny_models):
+    found = resources(models={"mine": {"source": f"path:{tiny_models['llama']}"}})
     assert found.megabytes("mine", 1) < 2300
 
 

@@ -83,10 +83,14 @@ KNOWN = {
 def shape_of(source: str, folder: Path) -> Shape:
     """Return a model's sizes: from its folder, if it has been downloaded, or as they are known.
 
+    A folder that is the source itself needs no download.
+
     Raises:
         UserError: neither.
     """
     path = folder / "config.json"
+    if source.startswith("path:") and not path.exists():
+        path = Path(source.removeprefix("path:"), "config.json")
     try:
         return Shape.of_config(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -78,9 +78,9 @@ class JobResources:
         when it is run again.
         """
         job = (work, model, dataset, row)
-        if job not in self._known_hours:
+        if job not in self._known_hours and self._shape(model) is not None:
             self._known_hours[job] = self._hours(*job)
-        hours = attempt * (LOADING_HOURS + MARGIN * self._known_hours[job] / shards)
+        hours = attempt * (LOADING_HOURS + MARGIN * self._known_hours.get(job, 0.0) / shards)
         return math.ceil(60 * min(hours, self._study.compute.job_hours or math.inf))
 
     def summary(self) -> str:
@@ -95,7 +95,7 @@ class JobResources:
 
     def _hours(self, work: Work, model: str, dataset: str | None, row: str | None) -> float:
         forecast = self._forecast
-        if forecast is None or self._shape(model) is None:
+        if forecast is None:
             return 0.0
         if work == "moments":
             return forecast.moments(model)
