@@ -83,6 +83,18 @@ def test_the_full_study_is_planned_without_slurm_and_network(clone):
         assert "gpu" not in one
 
 
+def test_jobs_that_outlast_the_partition_are_divided(clone):
+    site(clone, gpu="gpu", hours=24)
+    code, said = dry_run(clone, "results/edits/codeqwen-7b/csne/pmet/fold0.parquet")
+    assert code == 0, said[-3000:]
+    jobs = planned(said)
+    assert jobs["merge"] == 1
+    assert jobs["edit_shard"] > 90 / (24 / 2), "it takes 90 hours as a whole"
+    for one in asked(said, "edit_shard"):
+        assert int(one["runtime"]) <= 24 * 60
+        assert one["slurm_partition"] == "gpu"
+
+
 def test_what_a_site_leaves_out_is_the_clusters_default(clone):
     code, said = dry_run(clone, "results/edits/stablecode-3b/cnle/none/fold0.parquet")
     assert code == 0, said[-3000:]
@@ -105,7 +117,8 @@ def test_every_rule_that_runs_a_language_model_is_on_the_gpu_partition(clone):
 def test_an_unknown_key_of_the_site_is_named(clone):
     site(clone, partition="gpu")
     with pytest.raises(
-        ConfigFileParserException, match="unknown key partition; allowed are account, cpu, gpu"
+        ConfigFileParserException,
+        match="unknown key partition; allowed are account, cpu, gpu, gpu_model, hours",
     ):
         profile()
 
