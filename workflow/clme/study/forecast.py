@@ -1,6 +1,6 @@
 """How long a study takes on accelerators: operations, and reading weights, at speeds that are written out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from clme.editors import registry
+from clme.editors.base import Editor
 from clme.errors import UserError
 from clme.evaluation.protocol import PROTOCOLS, Protocol
 from clme.study import costs
 from clme.study.config import StudyConfig
 from clme.study.costs import Shape, Texts, Work
 
-NEIGHBOURS = 5
 TEMPLATE = 5
 """Tokens that the prompt's template adds."""
 MOMENT_TOKENS = 500
@@ -85,7 +85,7 @@ class Forecast:
                     work = self._row(model, dataset, row, shape, texts, made)
                     if work is None:
                         continue
-                    context = texts.prompts / (2 + NEIGHBOURS)
+                    context = texts.prompts / (2 + texts.neighbours)
                     operations = work.operations(shape, context) * cases
                     hours = self._hours(shape, work, operations, cases)
                     yield {
@@ -105,17 +105,10 @@ class Forecast:
         Args:
             made: digests of needs that earlier rows have computed, to which this row's are added.
         """
-        study = self._study
-        editor, task = study.editor(row), study.datasets[dataset].task
+        editor = self._study.editor(row)
         if editor not in costs.EDITS:
             return None
-        configured = registry.configured(
-            editor,
-            protocol=study.protocol,
-            task=task,
-            overrides=study.hyperparameters(model, row, task),
-            seed=study.seed,
-        )
+        configured = self._configured(model, row, dataset)
         config = configured.config
         if editor not in costs.CODEBOOKS:
             evaluated = costs.evaluation(shape, texts, self._protocol, self._missed)
@@ -147,7 +140,8 @@ class Forecast:
         means = self._of_published(dataset, "mean")
         found = {name: float(means[role]) for name, role in ROLES.items()}
         prompts = {name: found[name] + TEMPLATE for name in ("prompt", "rephrase", "neighbour")}
-        return Texts(**prompts, target=found["target"], neighbours=NEIGHBOURS)
+        neighbours = self._study.datasets[dataset].neighbours
+        return Texts(**prompts, target=found["target"], neighbours=neighbours)
 
     def _of_published(self, dataset: str, column: str) -> dict[str, Any]:
         """Return a column of Table III, by role, for the paper's dataset of the same task."""
@@ -161,38 +155,52 @@ class Forecast:
         used = {study.editor(row) for row in study.editor_names}
         for model, about in study.models.items():
             shape = costs.shape_of(about.source, self._results / "models" / model)
-            if used & {"memit", "pmet"}:
-                yield {"model": model, "what": "second moments", "hours": self._moments(model, shape)}
+            for layers in self._layers_of_moments(model):
+                what = f"second moments of layers {', '.join(map(str, layers))}"
+                yield {"model": model, "what": what, "hours": self._moments(shape, layers)}
             if "malmen" in used:
                 hours = sum(self._training(model, dataset, shape) for dataset in study.datasets)
                 yield {"model": model, "what": "MALMEN's training, all folds", "hours": hours}
 
-    def _configured(self, model: str, editor: str, dataset: str) -> Any:
+    def _configured(self, model: str, row: str, dataset: str) -> Editor:
         study, task = self._study, self._study.datasets[dataset].task
-        overrides = study.hyperparameters(model, editor, task)
         return registry.configured(
-            editor, protocol=study.protocol, task=task, overrides=overrides, seed=study.seed
-        ).config
+            study.editor(row),
+            protocol=study.protocol,
+            task=task,
+            overrides=study.hyperparameters(model, row, task),
+            seed=study.seed,
+        )
 
-    def _moments(self, model: str, shape: Shape) -> float:
+    def _layers_of_moments(self, model: str) -> list[list[int]]:
+        """Return the layers of each file of second moments that the rows need."""
+        dataset = next(iter(self._study.datasets))
+        needs = [
+            need
+            for row in self._study.editor_names
+            for need in self._configured(model, row, dataset).needs()
+            if need.kind == "moments"
+        ]
+        return list({need.digest: need.settings["layers"] for need in needs}.values())
+
+    def _moments(self, shape: Shape, layers: Sequence[int]) -> float:
         study = self._study
-        config = self._configured(model, "memit", next(iter(study.datasets)))
         tokens = study.moments.samples * study.moments.fraction * min(MOMENT_TOKENS, study.moments.max_tokens)
-        read = Work((config.layers[-1] + 1) * tokens)
-        products = 2 * len(config.layers) * shape.inner**2 * tokens
+        read = Work((max(layers) + 1) * tokens)
+        products = 2 * len(layers) * shape.inner**2 * tokens
         return self._seconds(read.operations(shape, MOMENT_TOKENS / 2) + products) / 3600
 
     def _training(self, model: str, dataset: str, shape: Shape) -> float:
         """MALMEN in all folds: each case's activations once; in each step the edited layers, both ways."""
         study, texts = self._study, self.texts(dataset)
-        config = self._configured(model, "malmen", dataset)
+        config = self._configured(model, "malmen", dataset).config
         each = costs.malmen(shape, texts, config)
         near = min(config.neighbours, texts.neighbours)
         answers = near * (texts.neighbour + costs.SPECIFICITY_TOKENS)
         cached = each + Work(shape.layers * (texts.rephrase + texts.target + answers))
         edited = len(config.layers) * (texts.rephrase + texts.target + answers)
         step = Work(4 * edited, 2 * (texts.target + near * costs.SPECIFICITY_TOKENS), 2 * each.others)
-        context = texts.prompts / (2 + NEIGHBOURS)
+        context = texts.prompts / (2 + texts.neighbours)
         trained_on = self.cases(dataset) if study.training.cases is None else study.training.cases
         operations = trained_on * cached.operations(shape, context)
         operations += study.folds * config.steps * config.batch_size * step.operations(shape, context)
@@ -211,9 +219,10 @@ class Forecast:
             f" {device.bandwidth / 1e12:g} TB/s, at which all weights are read in each pass of a batch of"
             f" {compute.batch_cases} cases",
             "lengths of texts and numbers of cases are those of the paper's Table III, and"
-            f" {TEMPLATE} tokens of the template; {NEIGHBOURS} neighbours a case",
+            f" {TEMPLATE} tokens of the template",
             f"{self._missed:.0%} of the expected tokens are missed, and generated one by one",
-            "every optimisation takes all of its steps; nothing is padding; no codebook fires on a neighbour",
+            "every optimisation takes all of its steps; no case is padded to another's length",
+            "no codebook fires on a neighbour",
             f"protocol {study.protocol}, {beams} beams for fluency; {study.folds} folds",
             f"second moments: {study.moments.samples:,} texts of {MOMENT_TOKENS} tokens on average",
             "left out: loading, building datasets, the encoders' training, solving linear systems, metrics,"
