@@ -150,6 +150,6 @@ test-pythons:  ## check the renaming of variables on each Python that is install
 	  $$python -m venv $$folder; \
 	  $$folder/bin/python -m pip install --quiet --constraint requirements.lock libcst pytest hypothesis; \
 	  PYTHONPATH=workflow $$folder/bin/python -m pytest --quiet --noconftest -p no:cacheprovider \
-	    tests/datasets/test_renaming.py; \
+	    tests/datasets/test_renaming*.py; \
 	  rm -r $$folder; \
 	done
