@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CORES ?= all
 MEMORY ?= 6000
+WORKERS ?= logical
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PRESET ?=
 ARCHIVE ?=
@@ -32,6 +33,7 @@ help:  ## list the targets
 	  | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
 	@echo
 	@echo "  CORES=2 limits the cores, MEMORY=12000 (MB) allows more jobs of 3 GB at a time,"
+	@echo "  WORKERS=1 runs one test at a time,"
 	@echo "  PRESET=smoke chooses another study of workflow/presets/,"
 	@echo "  PYTHON=python3.12 chooses the interpreter of a new $(VENV)."
 
@@ -139,7 +141,7 @@ lint: $(READY)  ## check style, types and the workflow
 
 .PHONY: test
 test: $(READY) lint  ## check everything: lint, types, tests
-	pytest
+	pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # Bytecode differs from version to version, and with it how a renamed program is compared with the original.
 .PHONY: test-pythons
@@ -150,6 +152,6 @@ test-pythons:  ## check the renaming of variables on each Python that is install
 	  $$python -m venv $$folder; \
 	  $$folder/bin/python -m pip install --quiet --constraint requirements.lock libcst pytest hypothesis; \
 	  PYTHONPATH=workflow $$folder/bin/python -m pytest --quiet --noconftest -p no:cacheprovider \
-	    tests/datasets/test_renaming.py; \
+	    tests/datasets/test_renaming*.py; \
 	  rm -r $$folder; \
 	done

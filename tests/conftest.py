@@ -10,6 +10,19 @@ import pytest
 import tiny
 from clme.models.manifest import write_manifest
 
+# Whole runs of the workflow and of the benchmark take minutes each.
+LONG = (
+    "workflow/test_smoke.py",
+    "workflow/test_smoke_editors.py",
+    "workflow/test_public_datasets.py",
+    "test_benchmark.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the long ones, so that no process is left with one at the end."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clme.padding import alike
+from clme.padding import alike, in_groups
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.2, 0.5, 1.0])
@@ -22,3 +22,14 @@ def test_no_limit_is_one_group_and_none_at_all_a_group_for_each_length():
     assert alike(lengths, 1.0) == [[0, 2, 3, 1]]
     assert alike(lengths, 0.0) == [[0, 2], [3], [1]]
     assert alike([], 0.5) == []
+
+
+def test_results_come_in_the_order_of_the_items():
+    handed = []
+
+    def call(group):
+        handed.append(group)
+        return [text.upper() for text in group]
+
+    assert in_groups(["ccc", "a", "cc", "b"], [3, 1, 2, 1], 0.0, call) == ["CCC", "A", "CC", "B"]
+    assert handed == [["ccc"], ["cc"], ["a", "b"]]

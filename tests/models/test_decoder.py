@@ -22,7 +22,8 @@ def model(request, tiny_models):
 
 @pytest.fixture(scope="module")
 def decoder(model):
-    return Decoder(model)
+    """Of a copy, since it replaces the attention."""
+    return Decoder(copy.deepcopy(model))
 
 
 def reference(model, ids, mask):
@@ -46,6 +47,20 @@ def test_padding_changes_nothing(decoder):
     for row, tokens in enumerate(ROWS):
         alone, _ = decoder.read(*padded([tokens], decoder.device))
         torch.testing.assert_close(together[row, : len(tokens)], alone[0], rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_are_the_models_own(model, decoder):
+    ids, mask = padded(ROWS, decoder.device)
+    found = []
+    for logits in (
+        lambda entering: decoder.logits(decoder.read(entering, mask)[0]),
+        lambda entering: model(inputs_embeds=entering, attention_mask=mask.long()).logits,
+    ):
+        entering = decoder.embed(ids).detach().requires_grad_()
+        logits(entering)[mask].logsumexp(dim=1).sum().backward()
+        found.append(entering.grad[mask])
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("middle", [1, 3, 6])
@@ -98,6 +113,37 @@ def test_tokens_can_be_taken_back_and_rows_selected(model, decoder):
     expected = reference(model, *padded([row], decoder.device))[0, 3:]
     for found in decoder.logits(hidden):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_follows_in_turns_leaves_earlier_contexts_as_they_are(decoder):
+    """Tokens that come one at a time share a place; what follows one context twice stays apart."""
+    ids = torch.tensor([ROWS[0], ROWS[0][::-1]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.no_grad():
+        expected, _ = decoder.read(ids, mask)
+        _, start = decoder.read(ids[:, :2], mask[:, :2])
+        contexts = [start]
+        for place in range(2, ids.shape[1]):
+            step = slice(place, place + 1)
+            decoder.read(ids.flip(0)[:, step], mask[:, step], contexts[-1])
+            hidden, context = decoder.read(ids[:, step], mask[:, step], contexts[-1])
+            decoder.read(ids.flip(0)[:, step], mask[:, step], contexts[-1])
+            torch.testing.assert_close(hidden[:, 0], expected[:, place], rtol=1e-4, atol=1e-4)
+            contexts.append(context)
+        for place, context in enumerate(contexts[:-1], 2):
+            hidden, _ = decoder.read(ids[:, place:], mask[:, place:], context)
+            torch.testing.assert_close(hidden, expected[:, place:], rtol=1e-4, atol=1e-4)
+
+
+def test_a_context_of_inference_mode_goes_on_outside(decoder):
+    ids, mask = padded(ROWS[:1], decoder.device)
+    with torch.inference_mode():
+        _, context = decoder.read(ids[:, :2], mask[:, :2])
+        _, context = decoder.read(ids[:, 2:3], mask[:, 2:3], context)
+    with torch.no_grad():
+        found, _ = decoder.read(ids[:, 3:4], mask[:, 3:4], context)
+        expected, _ = decoder.read(ids[:, :4], mask[:, :4])
+    torch.testing.assert_close(found[:, 0], expected[:, 3], rtol=1e-4, atol=1e-4)
 
 
 def test_hooks_read_and_replace_at_positions(model, decoder):

@@ -25,23 +25,28 @@ SETTINGS = EditSettings(
 )
 
 
-@pytest.fixture
-def job(tiny_models, tmp_path):
-    model, cases = tiny_models["llama"], prepared.write_cases(tmp_path / "cases.parquet")
-    shared = SETTINGS.model_dump(include={"model", "dataset", "compute", "evaluation"})
+def made_ready(model, tmp_path, settings):
+    """Make all that an edit job takes; returns a function that runs it and reads the results."""
+    cases = prepared.write_cases(tmp_path / "cases.parquet")
+    shared = settings.model_dump(include={"model", "dataset", "compute", "evaluation"})
     unedited = tmp_path / "baseline.parquet"
     baseline.run(model, cases, baseline.BaselineSettings(**shared), tmp_path / "b", unedited)
     files = prepared.make(
-        edit_job.make_editor(SETTINGS), model, cases, tmp_path, evaluation=SETTINGS.evaluation
+        edit_job.make_editor(settings), model, cases, tmp_path, evaluation=settings.evaluation
     )
 
-    def run(files=files, settings=SETTINGS):
+    def run(files=files, settings=settings):
         output = tmp_path / "edits.parquet"
         edit_job.run(model, cases, unedited, files, settings, tmp_path / "journals", output)
         return read_parquet(output, schema=EDITS)
 
     run.files, run.journals, run.output = files, tmp_path / "journals", tmp_path / "edits.parquet"
     return run
+
+
+@pytest.fixture
+def job(tiny_models, tmp_path):
+    return made_ready(tiny_models["llama"], tmp_path, SETTINGS)
 
 
 def test_what_is_measured_is_not_loaded(job, monkeypatch):
@@ -92,13 +97,7 @@ def test_what_was_said_with_values_in_place_is_what_the_job_would_have_said(
     if editor == "a_grace":
         hyperparameters |= {"epochs": 2, "variant": "clean", "held_out": 0.5}
     settings = SETTINGS.model_copy(update={"editor": editor, "hyperparameters": hyperparameters})
-    model, cases = tiny_models["llama"], prepared.write_cases(tmp_path / "cases.parquet")
-    shared = settings.model_dump(include={"model", "dataset", "compute", "evaluation"})
-    unedited = tmp_path / "baseline.parquet"
-    baseline.run(model, cases, baseline.BaselineSettings(**shared), tmp_path / "b", unedited)
-    files = prepared.make(
-        edit_job.make_editor(settings), model, cases, tmp_path, evaluation=settings.evaluation
-    )
+    run = made_ready(tiny_models["llama"], tmp_path, settings)
     run_rows = []
     real = Continuer.continue_rows
 
@@ -110,10 +109,8 @@ def test_what_was_said_with_values_in_place_is_what_the_job_would_have_said(
 
     def results(*left_out):
         run_rows.clear()
-        kept = {kind: path for kind, path in files.items() if kind not in left_out}
-        output = tmp_path / "edits.parquet"
-        edit_job.run(model, cases, unedited, kept, settings, tmp_path / "journals", output)
-        return read_parquet(output, schema=EDITS).drop(columns=["edit_seconds", "peak_memory_mb"])
+        kept = {kind: path for kind, path in run.files.items() if kind not in left_out}
+        return run(files=kept).drop(columns=["edit_seconds", "peak_memory_mb"])
 
     alone = results("fired", "representations")
     assert len(run_rows) == 3 * (2 + 2)

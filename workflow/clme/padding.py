@@ -1,6 +1,10 @@
 """Rows of like length together, so that little of what is computed is padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def alike(lengths: Sequence[int], padding: float) -> list[list[int]]:
@@ -24,3 +28,23 @@ def alike(lengths: Sequence[int], padding: float) -> list[list[int]]:
         else:
             groups[-1].append(number)
     return groups
+
+
+def in_groups(
+    items: Sequence[Item],
+    lengths: Sequence[int],
+    padding: float,
+    call: Callable[[list[Item]], Sequence[Result]],
+) -> list[Result]:
+    """Hand items over in groups of like length, and return the results in the items' order.
+
+    Args:
+        items: any number.
+        lengths: of each, in tokens.
+        padding: as `alike` has it.
+        call: returns a result for each item of a group.
+    """
+    found: dict[int, Result] = {}
+    for group in alike(lengths, padding):
+        found |= zip(group, call([items[number] for number in group]), strict=True)
+    return [found[number] for number in range(len(items))]

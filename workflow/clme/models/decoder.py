@@ -20,9 +20,16 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from clme.errors import UserError, first_line
+from clme.models.attention import share_heads
 
 Hook = Callable[[Tensor, Tensor], Tensor | None]
 """Called with a module's input [rows, tokens, d_in] and output [rows, tokens, d_out]; may replace it."""
+
+
+_FEW = 8
+"""So many new tokens of a row, the beams of a text at most, come one step after the other."""
+_ROOM = 64
+"""For so many of them there is room before all is moved to a larger place."""
 
 
 class Site(NamedTuple):
@@ -35,6 +42,48 @@ class Site(NamedTuple):
         return f"layers.{self.layer}.{self.module}"
 
 
+class _Room:
+    """Keys and values of one layer, with room behind them for tokens that come a few at a time.
+
+    Args:
+        keys: [rows, heads, slots, head_dim], and `values` alike.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self._used = keys.shape[2]
+        self._held = [pad(one, (0, 0, 0, _ROOM)) for one in (keys, values)]
+
+    def fits(self, slots: int, new: int) -> bool:
+        """Whether so many tokens can follow these slots, behind which nothing else was written."""
+        writable = torch.is_inference_mode_enabled() or not self._held[0].is_inference()
+        return writable and slots == self._used and slots + new <= self._held[0].shape[2]
+
+    def append(self, keys: Tensor, values: Tensor) -> "_Past":
+        """Write new tokens behind the others; what was returned before stays as it is."""
+        start, self._used = self._used, self._used + keys.shape[2]
+        for held, new in zip(self._held, (keys, values), strict=True):
+            held[:, :, start : self._used] = new
+        read = [held[:, :, : self._used] for held in self._held]
+        return _Past(read[0], read[1], self)
+
+
+class _Past(NamedTuple):
+    """Keys and values of one layer, each [rows, heads, slots, head_dim], and the room that they are in."""
+
+    keys: Tensor
+    values: Tensor
+    room: _Room | None = None
+
+    def followed(self, keys: Tensor, values: Tensor) -> "_Past":
+        """Return these and the new tokens', in place where that is worth it and loses nothing."""
+        slots, new = self.keys.shape[2], keys.shape[2]
+        if torch.is_grad_enabled() or new > _FEW:
+            return _Past(torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2))
+        fits = self.room is not None and self.room.fits(slots, new)
+        room = self.room if self.room is not None and fits else _Room(self.keys, self.values)
+        return room.append(keys, values)
+
+
 @dataclass(frozen=True)
 class Context:
     """What the rows of a batch have read so far.
@@ -45,12 +94,12 @@ class Context:
         valid: [rows, slots], False where a slot holds padding or a token that was taken back.
     """
 
-    layers: tuple[tuple[Tensor, Tensor] | None, ...]
+    layers: tuple[_Past | None, ...]
     valid: Tensor
 
     def rows(self, index: Tensor) -> "Context":
         """Select rows, or repeat them, by a vector of row numbers."""
-        layers = tuple(kv and (kv[0][index], kv[1][index]) for kv in self.layers)
+        layers = tuple(past and _Past(past.keys[index], past.values[index]) for past in self.layers)
         return Context(layers, self.valid[index])
 
     def without(self, taken_back: Tensor) -> "Context":
@@ -73,8 +122,8 @@ class Context:
         layers = []
         for together in zip(*(context.layers for context in contexts), strict=True):
             held = [one for one in together if one is not None]
-            keys, values = zip(*held, strict=True) if held else ((), ())
-            layers.append((widened(keys), widened(values)) if held else None)
+            keys, values = ([getattr(one, name) for one in held] for name in ("keys", "values"))
+            layers.append(_Past(widened(keys), widened(values)) if held else None)
         valid = torch.cat([pad(one.valid, (0, slots - one.valid.shape[1])) for one in contexts])
         return Context(tuple(layers), valid)
 
@@ -84,23 +133,22 @@ class _Reading:
 
     def __init__(self, past: Context | None, layers: int) -> None:
         self._past = past.layers if past is not None else (None,) * layers
-        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
+        self.layers: list[_Past | None] = [None] * layers
 
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         past = self._past[layer_idx]
-        if past is not None:
-            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        self.layers[layer_idx] = (keys, values)
-        return keys, values
+        now = _Past(keys, values) if past is None else past.followed(keys, values)
+        self.layers[layer_idx] = now
+        return now.keys, now.values
 
 
 class Decoder:
     """Runs a frozen `transformers` causal language model from any layer to any layer.
 
     Args:
-        model: the loaded model; its weights are frozen and never written to.
+        model: the loaded model; its weights are frozen and never written to, its attention is replaced.
 
     Raises:
         UserError: the model is not built as this class expects, or gives other logits than its own
@@ -173,8 +221,9 @@ class Decoder:
             )
         ids = torch.arange(1, 17, device=self.device).view(2, 8) % self.model.config.vocab_size
         mask = torch.ones_like(ids, dtype=torch.bool)
-        hidden, _ = self.read(ids, mask)
         expected = self.model(input_ids=ids).logits
+        share_heads(self.model)
+        hidden, _ = self.read(ids, mask)
         error = (self.logits(hidden) - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
         if not error <= 100 * torch.finfo(self.dtype).eps:
             raise UserError(
@@ -271,7 +320,9 @@ class Decoder:
         past = context.valid if context is not None else mask[:, :0]
         seen = _seen(past, mask) if seen is None else seen
         positions = seen.sum(dim=2) - 1
-        attention = seen[:, None]
+        # What is added to the scores; a boolean mask would be turned into this anew in each layer.
+        attention = torch.zeros(seen.shape, dtype=hidden.dtype, device=seen.device)
+        attention = attention.masked_fill_(~seen, -torch.inf)[:, None]
         rotary = self.rotary(hidden, position_ids=positions)
         reading = _Reading(context, self.depth)
         with self._hooked(hooks):

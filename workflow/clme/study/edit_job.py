@@ -15,7 +15,7 @@ from clme.editors.base import Editor, Failure
 from clme.edits import Edit
 from clme.errors import UserError
 from clme.files import write_parquet
-from clme.padding import alike
+from clme.padding import in_groups
 from clme.progress import Progress
 from clme.representations import Pooled, Representations
 from clme.stopping import Turns
@@ -189,12 +189,9 @@ class _Job:
                 progress.advance()
 
     def _edited(self, batch: Sequence[EncodedCase]) -> list[Edit | Failure]:
-        found: dict[int, Edit | Failure] = {}
         targets = [len(case.request.target) for case in batch]
-        for portion in alike(targets, self._settings.compute.padding):
-            edits = self._edit([batch[number] for number in portion], self._editor)
-            found |= zip(portion, edits, strict=True)
-        return [found[number] for number in range(len(batch))]
+        padding = self._settings.compute.padding
+        return in_groups(batch, targets, padding, lambda group: self._edit(group, self._editor))
 
     def _edit(self, cases: Sequence[EncodedCase], editor: Editor) -> list[Edit | Failure]:
         return editor.edit(self._loaded.decoder, [request_of(case) for case in cases])

@@ -1,23 +1,20 @@
 """How long a study takes on accelerators: operations, and reading weights, at speeds that are written out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from clme.editors import registry
+from clme.editors.base import Editor
 from clme.errors import UserError
 from clme.evaluation.protocol import PROTOCOLS, Protocol
 from clme.study import costs
 from clme.study.config import StudyConfig
 from clme.study.costs import Shape, Texts, Work
 
-if TYPE_CHECKING:
-    from clme.editors.base import Editor
-
-NEIGHBOURS = 5
 TEMPLATE = 5
 """Tokens that the prompt's template adds."""
 MOMENT_TOKENS = 500
@@ -116,7 +113,7 @@ class Forecast:
         Raises:
             UserError: the model's sizes are not known.
         """
-        made = {need.digest for need in self._editor(model, dataset, row).needs()}
+        made = {need.digest for need in self._configured(model, row, dataset).needs()}
         return self._alone(model, dataset, row, made)
 
     def values(self, model: str, dataset: str) -> float:
@@ -152,7 +149,8 @@ class Forecast:
 
     def _context(self, dataset: str) -> float:
         """Return how many tokens a token sees on average."""
-        return self.texts(dataset).prompts / (2 + NEIGHBOURS)
+        texts = self.texts(dataset)
+        return texts.prompts / (2 + texts.neighbours)
 
     def _row(self, model: str, dataset: str, row: str, shape: Shape, made: set[str]) -> Work | None:
         """Return the computing of a case; None for an editor whose computing isn't known.
@@ -163,7 +161,7 @@ class Forecast:
         editor, texts = self._study.editor(row), self.texts(dataset)
         if editor not in costs.EDITS:
             return None
-        configured = self._editor(model, dataset, row)
+        configured = self._configured(model, row, dataset)
         config = configured.config
         if editor not in costs.CODEBOOKS:
             evaluated = costs.evaluation(shape, texts, self._protocol, self._missed)
@@ -195,7 +193,8 @@ class Forecast:
         means = self._of_published(dataset, "mean")
         found = {name: float(means[role]) for name, role in ROLES.items()}
         prompts = {name: found[name] + TEMPLATE for name in ("prompt", "rephrase", "neighbour")}
-        return Texts(**prompts, target=found["target"], neighbours=NEIGHBOURS)
+        neighbours = self._study.datasets[dataset].neighbours
+        return Texts(**prompts, target=found["target"], neighbours=neighbours)
 
     def _of_published(self, dataset: str, column: str) -> dict[str, Any]:
         """Return a column of Table III, by role, for the paper's dataset of the same task."""
@@ -207,13 +206,15 @@ class Forecast:
         study = self._study
         used = {study.editor(row) for row in study.editor_names}
         for model in study.models:
-            if used & {"memit", "pmet"}:
-                yield {"model": model, "what": "second moments", "hours": self.moments(model)}
+            shape = self._shape(model)
+            for layers in self._layers_of_moments(model):
+                what = f"second moments of layers {', '.join(map(str, layers))}"
+                yield {"model": model, "what": what, "hours": self._moments(shape, layers)}
             if "malmen" in used:
                 hours = sum(self.training(model, dataset) for dataset in study.datasets)
                 yield {"model": model, "what": "MALMEN's training, all folds", "hours": hours}
 
-    def _editor(self, model: str, dataset: str, row: str) -> "Editor":
+    def _configured(self, model: str, row: str, dataset: str) -> Editor:
         study, task = self._study, self._study.datasets[dataset].task
         return registry.configured(
             study.editor(row),
@@ -224,16 +225,30 @@ class Forecast:
         )
 
     def moments(self, model: str) -> float:
-        """Return the hours that a model's second moments take.
+        """Return the hours of the longest of the jobs that take a model's second moments.
 
         Raises:
             UserError: the model's sizes are not known.
         """
-        study, shape = self._study, self._shape(model)
-        config: Any = self._editor(model, next(iter(study.datasets)), "memit").config
+        shape = self._shape(model)
+        return max((self._moments(shape, layers) for layers in self._layers_of_moments(model)), default=0.0)
+
+    def _layers_of_moments(self, model: str) -> list[list[int]]:
+        """Return the layers of each file of second moments that the rows need."""
+        dataset = next(iter(self._study.datasets))
+        needs = [
+            need
+            for row in self._study.editor_names
+            for need in self._configured(model, row, dataset).needs()
+            if need.kind == "moments"
+        ]
+        return list({need.digest: need.settings["layers"] for need in needs}.values())
+
+    def _moments(self, shape: Shape, layers: Sequence[int]) -> float:
+        study = self._study
         tokens = study.moments.samples * study.moments.fraction * min(MOMENT_TOKENS, study.moments.max_tokens)
-        read = Work((config.layers[-1] + 1) * tokens)
-        products = 2 * len(config.layers) * shape.inner**2 * tokens
+        read = Work((max(layers) + 1) * tokens)
+        products = 2 * len(layers) * shape.inner**2 * tokens
         return self._seconds(read.operations(shape, MOMENT_TOKENS / 2) + products) / 3600
 
     def training(self, model: str, dataset: str) -> float:
@@ -245,7 +260,7 @@ class Forecast:
             UserError: the model's sizes are not known.
         """
         study, shape, texts = self._study, self._shape(model), self.texts(dataset)
-        config: Any = self._editor(model, dataset, "malmen").config
+        config = self._configured(model, "malmen", dataset).config
         each = costs.malmen(shape, texts, config)
         near = min(config.neighbours, texts.neighbours)
         answers = near * (texts.neighbour + costs.SPECIFICITY_TOKENS)
@@ -271,9 +286,10 @@ class Forecast:
             f" {device.bandwidth / 1e12:g} TB/s, at which all weights are read in each pass of a batch of"
             f" {compute.batch_cases} cases",
             "lengths of texts and numbers of cases are those of the paper's Table III, and"
-            f" {TEMPLATE} tokens of the template; {NEIGHBOURS} neighbours a case",
+            f" {TEMPLATE} tokens of the template",
             f"{self._missed:.0%} of the expected tokens are missed, and generated one by one",
-            "every optimisation takes all of its steps; nothing is padding; no codebook fires on a neighbour",
+            "every optimisation takes all of its steps; no case is padded to another's length",
+            "no codebook fires on a neighbour",
             f"protocol {study.protocol}, {beams} beams for fluency; {study.folds} folds",
             f"second moments: {study.moments.samples:,} texts of {MOMENT_TOKENS} tokens on average",
             "left out: loading, building datasets, the encoders' training, solving linear systems, metrics,"

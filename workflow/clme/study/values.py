@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clme.editors.codebooks import ValueConfig, optimise
-from clme.padding import alike
+from clme.padding import in_groups
 from clme.study.batches import plan
 from clme.study.cases import EncodedCase, select
 from clme.study.jobs import request_of
@@ -26,21 +26,21 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     site = job.decoder.site(config.layer, config.module)
     chosen = select(job.all_cases, job.settings.evaluation)
     cases = job.encoded([case for case in chosen if case.fold == job.settings.fold])
-    width = job.decoder.linear(site).out_features
+
+    def optimised(group: Sequence[EncodedCase]) -> list[tuple[Tensor, Tensor]]:
+        made = optimise(job.decoder, site, config, seed, [request_of(case) for case in group])
+        return list(zip(made.values, made.losses, strict=True))
 
     def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
-        values = torch.empty(len(batch), width, device=job.decoder.device)
-        losses = torch.empty(len(batch), device=job.decoder.device)
         targets = [len(case.request.target) for case in batch]
-        for portion in alike(targets, compute_settings.padding):
-            requests = [request_of(batch[number]) for number in portion]
-            found = optimise(job.decoder, site, config, seed, requests)
-            values[portion], losses[portion] = found.values, found.losses.to(losses.dtype)
-        return {"values": values, "losses": losses}
+        found = in_groups(batch, targets, compute_settings.padding, optimised)
+        values, losses = zip(*found, strict=True)
+        return {"values": torch.stack(values), "losses": torch.stack(losses)}
 
     batches = plan(cases, compute_settings.batch_cases, compute_settings.edit_tokens)
     parts = in_parts(f"values {job.label}", batches, job.folder, compute)
     ids = [case.case.case_id for batch in batches for case in batch]
+    width = job.decoder.linear(site).out_features
     empty = {"values": torch.empty(0, width), "losses": torch.empty(0)}
     tensors = {name: torch.cat([part[name] for part in parts]) if parts else empty[name] for name in empty}
     return tensors, {"case_ids": ids}
