@@ -143,6 +143,12 @@ lint: $(READY)  ## check style, types and the workflow
 test: $(READY) lint  ## check everything: lint, types, tests
 	pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+# Part of `make test` where SLURM is installed; here it is an error if it isn't.
+.PHONY: test-slurm
+test-slurm: $(READY)  ## test on a real SLURM of two nodes on this machine (needs root, slurm-wlm and munge)
+	@tests/slurm/cluster check
+	pytest -m slurm
+
 # Bytecode differs from version to version, and with it how a renamed program is compared with the original.
 .PHONY: test-pythons
 test-pythons:  ## check the renaming of variables on each Python that is installed: PYTHONS="python3.12 ..."

@@ -12,6 +12,7 @@ from clme.models.manifest import write_manifest
 
 # Whole runs of the workflow and of the benchmark take minutes each.
 LONG = (
+    "slurm/test_slurm.py",
     "workflow/test_smoke.py",
     "workflow/test_smoke_editors.py",
     "workflow/test_public_datasets.py",
