@@ -158,7 +158,7 @@ def test_snakemake_is_killed_and_run_again_while_its_old_jobs_run(cluster, workd
     old, _ = first(orders["orphaned"])
 
     run.kill()
-    snakemake(workdir, "--unlock").succeeds()
+    submitting(workdir, "--unlock").succeeds()
     run = submitting(workdir, "--", *paths)
     _, new = eventually(lambda: len(jobs := cluster.history(workdir)) == 2 and jobs)
     eventually(lambda: "waiting" in workdir.log("edit", "tiny-llama.cnle.orphaned.fold0"))
