@@ -1,6 +1,8 @@
 """The whole DAG on tiny random models of all three families, from the offline corpora to the end."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from clme.files import read_parquet
 from clme.study.schema import EDITS, METRICS
 from workflows import PRESETS, planned, snakemake
 
+SUBMIT = Path(__file__).with_name("submit")
 SMOKE = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
 
 
@@ -98,6 +101,22 @@ def test_a_changed_hyperparameter_reruns_only_its_editor(study):
     code, said = snakemake(study, "-n", "--cores", 1, "results/metrics.parquet", "--config", change)
     assert code == 0, said
     assert planned(said) == {"values": 4, "fired": 4, "edit": 4, "metrics": 1}
+
+
+def test_a_script_that_submits_jobs_gives_the_same(study, tmp_path):
+    """By an executor for whatever batch system: here each job is started in the background."""
+    edited = "results/edits/tiny-llama/cnle/ft_l/fold0.parquet"
+    shutil.copytree(study, tmp_path, symlinks=True, dirs_exist_ok=True)
+    before = read_parquet(tmp_path / edited, schema=EDITS).drop(columns=["edit_seconds", "peak_memory_mb"])
+    (tmp_path / edited).unlink()
+    shutil.rmtree(tmp_path / "results/journals")
+    submit = f"cd {tmp_path} && {SUBMIT}"
+    options = ("--executor", "cluster-generic", "--cluster-generic-submit-cmd", submit, "--jobs", 1)
+    code, said = snakemake(tmp_path, *options, "--cores", 1, "--", edited)
+    assert code == 0, said[-5000:]
+    assert len((tmp_path / "submitted").read_text().splitlines()) == 1
+    after = read_parquet(tmp_path / edited, schema=EDITS).drop(columns=["edit_seconds", "peak_memory_mb"])
+    pd.testing.assert_frame_equal(before, after)
 
 
 def test_the_full_study_is_planned_without_a_network(tmp_path):
