@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= all
-MEMORY ?= 4000
+MEMORY ?= 6000
 WORKERS ?= logical
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 PRESET ?=
@@ -32,7 +32,7 @@ help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile \
 	  | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
 	@echo
-	@echo "  CORES=2 limits the cores, MEMORY=8000 (MB) allows more jobs of 1.9 GB at a time,"
+	@echo "  CORES=2 limits the cores, MEMORY=12000 (MB) allows more jobs of 3 GB at a time,"
 	@echo "  WORKERS=1 runs one test at a time,"
 	@echo "  PRESET=smoke chooses another study of workflow/presets/,"
 	@echo "  PYTHON=python3.12 chooses the interpreter of a new $(VENV)."

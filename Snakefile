@@ -1,6 +1,6 @@
 # The whole study, from pinned sources to the paper. `snakemake -n` shows what would run.
 
-import sys
+import signal
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -23,6 +23,9 @@ except UserError as error:
 
 SOURCE = Path(workflow.basedir)
 
+# Batch systems send it to all processes of a job; only what can stop is to heed it (see clme.stopping).
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
 
 report: "workflow/report/workflow.rst"
 
@@ -33,6 +36,8 @@ wildcard_constraints:
     editor="|".join(map(re.escape, study.editor_names)),
     encoder="|".join(map(re.escape, study.encoders)),
     fold=r"\d+",
+    shard=r"\d+",
+    shards=r"\d+",
     digest="[0-9a-f]{8}",
 
 
@@ -42,6 +47,7 @@ include: "workflow/rules/datasets.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/cache.smk"
 
 
 rule all:
@@ -49,3 +55,7 @@ rule all:
     input:
         PUBLISHED,
         PAPER,
+    params:
+        forecast=lambda wildcards: RESOURCES.summary(),
+    message:
+        "The whole study, by the cost model: {params.forecast}."

@@ -1,4 +1,4 @@
-"""The conda environments of the steps pin what the lock pins."""
+"""Conda environments and container images hold what the lock pins."""
 
 import re
 import tomllib
@@ -9,6 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+RECIPES = [ROOT / "envs/Containerfile", ROOT / "envs/clme.def"]
 
 
 def pins(lines):
@@ -46,3 +47,34 @@ def test_what_draws_figures_is_the_publishing_environment():
     plain = {re.sub(r"[-_.]+", "-", name).lower() for name in project["dependencies"]}
     assert plain == set(pins(listed))
     assert not {"torch", "transformers", "snakemake"} & plain
+
+
+@pytest.mark.parametrize("name", ["model", "data"])
+def test_torch_is_the_build_with_cuda(name):
+    """The index's own wheel for Linux has CUDA; builds without it have a version or an index of their own."""
+    text = (ROOT / f"envs/{name}.yaml").read_text(encoding="utf-8")
+    assert re.search(rf"^ *- torch=={re.escape(LOCK['torch'])}$", text, re.M)
+    assert "+" not in LOCK["torch"]
+    assert "index-url" not in text
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_an_image_is_built_from_the_lock(path):
+    text = path.read_text(encoding="utf-8")
+    installed = re.findall(r"pip install (.*)", text)
+    assert [line for line in installed if "--no-deps" not in line] == [
+        "--no-cache-dir --requirement /clme/requirements.lock"
+    ]
+    copied = re.findall(r"^(?:COPY|   ) ([\w. ]+?) /clme/[\w.]*$", text, re.M)
+    sources = {name for names in copied for name in names.split()}
+    assert sources == {"requirements.lock", "pyproject.toml", "README.md", "workflow"}
+    assert all((ROOT / source).exists() for source in sources)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_an_image_has_the_environments_python_and_the_papers_latex(path):
+    text = path.read_text(encoding="utf-8")
+    assert "python:3.11-" in text
+    assert all("python=3.11" in one.read_text(encoding="utf-8") for one in ENVIRONMENTS)
+    (packages,) = re.findall(r"^LATEX := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert packages in text

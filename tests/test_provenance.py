@@ -57,6 +57,31 @@ def test_modules_that_import_each_other(package):
     assert source_hash("toy.ring") == source_hash("toy.round")
 
 
+def test_of_a_function_counts_what_it_uses(package):
+    (package / "commands.py").write_text(
+        "import json\nfrom toy import other\n\nLIMIT = 3\n\n"
+        "def helper():\n    from toy import maths\n    return LIMIT\n\n"
+        "def used():\n    return helper()\n\n"
+        "def unused():\n    from toy import engine\n    return other\n"
+    )
+    before = source_hash("toy.commands:used")
+    for name in ("other", "engine", "late"):
+        (package / f"{name}.py").write_text((package / f"{name}.py").read_text() + "# changed\n")
+        assert source_hash("toy.commands:used") == before
+    assert imported("toy.commands:used") == {"toy.commands:used", "toy", "toy.maths"}
+    text = (package / "commands.py").read_text()
+    for old, new in (
+        ("return other", "return 7"),
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("helper()\n", "helper() + 1\n"),
+    ):
+        (package / "commands.py").write_text(text.replace(old, new))
+        assert (source_hash("toy.commands:used") == before) == ("other" in old)
+    (package / "commands.py").write_text(text)
+    (package / "maths.py").write_text("# changed\n")
+    assert source_hash("toy.commands:used") != before
+
+
 def test_an_unknown_module_is_an_error():
     with pytest.raises(ModuleNotFoundError, match=r"clme\.nowhere"):
         source_hash("clme.nowhere")
@@ -71,7 +96,7 @@ def imported(*modules):
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += provenance._imports(provenance._source_file(name))
+            waiting += provenance._scanned(name)[1]
     return found
 
 

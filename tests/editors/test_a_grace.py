@@ -1,5 +1,7 @@
 """A-GRACE and its ablations against plain references; its encoder's training."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
 from clme.randomness import generator
 from clme.representations import Representations, pool
+from clme.stopping import Stopped, told_by_signals
 from clme.tensors import read_tensor_metadata, read_tensors
 from reference import contrastive_loss, generate, module_inputs, replaced_output, train_encoder
 
@@ -230,6 +233,26 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch)
     assert set(whole.tensors) == {"first", "second", "first_bias", "second_bias"}
     other = train(tmp_path / "other", seed=1, **options)
     assert not torch.equal(other.tensors["first"], whole.tensors["first"])
+
+
+def test_a_training_that_is_told_to_stop_loses_no_epoch(tmp_path, monkeypatch):
+    options = {"epochs": 5, "dropout": 0.5, "patience": 5}
+    whole = train(tmp_path / "whole", **options)
+    real, calls = EncoderTraining._epoch, []
+
+    def told(self, number):
+        calls.append(number)
+        if number == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        real(self, number)
+
+    monkeypatch.setattr(EncoderTraining, "_epoch", told)
+    with told_by_signals(), pytest.raises(Stopped, match="3 of 5 epochs are done; stopped by SIGUSR1"):
+        train(tmp_path / "parts", **options)
+    resumed = train(tmp_path / "parts", **options)
+    assert calls == [0, 1, 2, 3, 4]
+    assert list(resumed.curve) == list(whole.curve)
+    assert all(torch.equal(resumed.tensors[name], weight) for name, weight in whole.tensors.items())
 
 
 def test_patience_ends_the_training_and_the_best_epoch_is_kept(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import signal
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from clme.errors import UserError
 from clme.evaluation.decoding import Continuer, Row
 from clme.evaluation.sampling import Sampler
 from clme.models.decoder import Decoder, Site
+from clme.stopping import Stopped, told_by_signals
 from clme.tensors import write_tensors
 from reference import generate
 
@@ -233,6 +235,26 @@ def test_interrupted_training_has_the_same_result(llama, tmp_path, monkeypatch):
     assert resumed.tensors.keys() == whole.tensors.keys()
     assert all(torch.equal(tensor, whole.tensors[name]) for name, tensor in resumed.tensors.items())
     assert not (tmp_path / "killed" / "activations").exists()
+
+
+def test_a_training_that_is_told_to_stop_loses_no_step(llama, tmp_path, monkeypatch):
+    """Between two records of the curve, whose mean losses are over the steps of both runs."""
+    whole = malmen().fit(llama, CASES, [], {}, tmp_path / "whole")
+    learn, steps = Training._learn, []
+
+    def told(self, batch):
+        steps.append(batch)
+        if len(steps) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return learn(self, batch)
+
+    monkeypatch.setattr(Training, "_learn", told)
+    with told_by_signals(), pytest.raises(Stopped, match=r"malmen, training: 5 of \d+ steps are done"):
+        malmen().fit(llama, CASES, [], {}, tmp_path / "told")
+    resumed = malmen().fit(llama, CASES, [], {}, tmp_path / "told")
+    assert len(steps) == SMALL["steps"]
+    assert resumed.curve == whole.curve
+    assert all(torch.equal(tensor, whole.tensors[name]) for name, tensor in resumed.tensors.items())
 
 
 def test_seed_decides(llama, tmp_path):

@@ -1,5 +1,6 @@
 """Second moments: right for all layers in one pass, resumable, exchanged, refused where they don't belong."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from clme.errors import UserError
 from clme.files import write_parquet
 from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
+from clme.stopping import Stopped, told_by_signals
 from clme.study import moments, prepare
 from clme.study.settings import Compute, MomentsSettings, PrepareSettings
 from clme.tensors import read_tensor_metadata, read_tensors, write_tensors
@@ -96,6 +98,26 @@ def test_an_interrupted_pass_goes_on_and_gives_the_same_bytes(model, texts, tmp_
     make(model, texts, resumed)
     groups = -(-(len(LINES) + 1) // 20)
     assert len(calls) < 4 + groups, "groups in the checkpoint are not read again"
+    assert resumed.read_bytes() == (tmp_path / "once" / "m.safetensors").read_bytes()
+
+
+def test_a_pass_that_is_told_to_stop_reads_no_group_twice(model, texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(moments, "GROUP", 20)
+    make(model, texts, tmp_path / "once" / "m.safetensors")
+    read, calls = moments.read_texts, []
+
+    def told(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        read(*arguments)
+
+    monkeypatch.setattr(moments, "read_texts", told)
+    resumed = tmp_path / "resumed" / "m.safetensors"
+    with told_by_signals(), pytest.raises(Stopped, match=r"40 of .* texts are done; stopped by SIGTERM"):
+        make(model, texts, resumed)
+    make(model, texts, resumed)
+    assert len(calls) == -(-(len(LINES) + 1) // 20)
     assert resumed.read_bytes() == (tmp_path / "once" / "m.safetensors").read_bytes()
 
 

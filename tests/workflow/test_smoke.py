@@ -105,6 +105,15 @@ def test_the_full_study_is_planned_without_a_network(tmp_path):
     code, said = snakemake(tmp_path, "-n", "--cores", 1, preset="paper", **offline)
     assert code == 0, said
     assert planned(said)["edit"] == 3 * len(registry.names()) * 2 * 2
+    whole = 3 * len(registry.names()) * 2 * 2
+    code, said = snakemake(
+        tmp_path, "-n", "--cores", 1, "--config", "compute={shards: 4}", preset="paper", **offline
+    )
+    assert code == 0, said
+    jobs = planned(said)
+    assert jobs["edit_shard"] == 4 * whole
+    assert jobs["merge"] == whole
+    assert "edit" not in jobs
 
 
 def test_a_wrong_configuration_is_answered_with_the_key(tmp_path):

@@ -7,6 +7,7 @@ import click
 
 import clme
 from clme.errors import UserError
+from clme.stopping import STATUS, Stopped
 
 COMMANDS = {
     "model": ("clme.commands.models", "model"),
@@ -16,6 +17,7 @@ COMMANDS = {
     "prepare": ("clme.commands.prepare", "prepare"),
     "export-moments": ("clme.commands.moments", "export_moments"),
     "edit": ("clme.commands.study", "edit"),
+    "merge": ("clme.commands.study", "merge"),
     "aggregate": ("clme.commands.study", "aggregate"),
     "compare": ("clme.commands.study", "compare"),
     "distances": ("clme.commands.study", "distances"),
@@ -67,9 +69,12 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line; a `UserError` becomes one line and exit status 2."""
+    """Run the command line; a `UserError` becomes one line and exit status 2, `Stopped` status 75."""
     try:
         group()
     except UserError as error:
         click.echo(f"clme: error: {error}", err=True)
         sys.exit(2)
+    except Stopped as stop:
+        click.echo(f"clme: {stop}", err=True)
+        sys.exit(STATUS)

@@ -33,6 +33,11 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    @property
+    def standing(self) -> str:
+        """Say in a line what is done."""
+        return f"{self._label}: {self._count} of {self._total} {self._unit}s are done"
+
     def advance(self, items: int = 1) -> None:
         """Count `items` more as finished."""
         self._count += items

@@ -1,10 +1,62 @@
 # What rules need to know of the study's configuration.
 
+import functools
+import os
 from shlex import quote
 
+from clme.editors import registry
+from clme.provenance import source_hash
 from clme.publish import exhibits
-from clme.study import needs
-from clme.study.settings import BaselineSettings, EditSettings
+from clme.study import needs, shards
+from clme.study.resources import JobResources
+from clme.study.settings import BaselineSettings, EditSettings, Shard
+
+TABLE_3 = SOURCE / "paper/published/table3.csv"
+RESOURCES = JobResources(study, TABLE_3, Path("results"))
+SHARDS = shards.numbers(study, TABLE_3)
+
+
+# Relative: paths of the clone in what determines a job would keep its result from being shared with others.
+LOCK = os.path.relpath(SOURCE / "workflow/locks/hub.json")
+
+
+@functools.cache
+def code(command, *modules):
+    """The hash of the source of a rule's command, and of modules that it chooses: a change makes jobs stale."""
+    return source_hash(f"clme.commands.{command}", *modules)
+
+
+def editor_code(command, *modules):
+    """The same with the editor's source, for each job."""
+    return lambda wildcards: code(
+        command, *modules, registry.module(study.editor(wildcards.editor))
+    )
+
+
+def local_files(source):
+    """The names, sizes and times of files in a folder that a job reads but doesn't have as its input."""
+    kind, _, folder = source.partition(":")
+    if kind not in ("path", "npz"):
+        return []
+    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def memory(wildcards, attempt):
+    """The memory of a job that runs a language model, in MB."""
+    return RESOURCES.megabytes(wildcards.model, attempt)
+
+
+def minutes(work):
+    """The time of such a job, by what it does."""
+    return lambda wildcards, attempt: RESOURCES.minutes(
+        work,
+        wildcards.model,
+        wildcards.get("dataset"),
+        wildcards.get("editor"),
+        attempt,
+        int(wildcards.get("shards", 1)),
+    )
 
 
 def origin_options(origin):
@@ -90,7 +142,7 @@ def job_settings(wildcards):
         "dataset": wildcards.dataset,
         "seed": study.seed,
         "protocol": study.protocol,
-        "compute": study.compute,
+        "compute": study.compute.of_a_job(),
         "evaluation": study.evaluation,
     }
 
@@ -111,19 +163,37 @@ def edit_settings(wildcards):
         "hyperparameters": study.hyperparameters(
             wildcards.model, wildcards.editor, task
         ),
+        "shard": (
+            Shard(number=wildcards.shard, of=wildcards.shards)
+            if "shard" in wildcards.keys()
+            else None
+        ),
     }
     return EditSettings(**job_settings(wildcards), **about).model_dump_json()
 
 
+def shards_of(wildcards):
+    """The files of an edit job's shards."""
+    count = SHARDS[wildcards.job]
+    return [
+        f"results/shards/{wildcards.job}/fold{wildcards.fold}.{number}of{count}.parquet"
+        for number in range(1, count + 1)
+    ]
+
+
+def job_names(wildcards):
+    """What an edit job, divided or not, is about."""
+    return {name: wildcards[name] for name in ("model", "dataset", "editor", "fold")}
+
+
 def edit_needs(wildcards):
     """The files that an editor needs on a fold, by kind."""
-    return needs.paths(study, **wildcards)
+    return needs.paths(study, **job_names(wildcards))
 
 
 def state_needs(wildcards):
     """The files that an editor is trained with, by kind: those that don't belong to a fold."""
-    names = {name: wildcards[name] for name in ("model", "dataset", "editor", "fold")}
-    return needs.paths(study, **names, scopes={"model", "dataset"})
+    return needs.paths(study, **job_names(wildcards), scopes={"model", "dataset"})
 
 
 def states_of_editors(wildcards):

@@ -1,6 +1,11 @@
 # Datasets: the stages of the paper's Section III-C; each one's result is a file.
 
 
+# Where compute nodes have no way out, the machine that runs Snakemake has one.
+localrules:
+    corpus,
+
+
 STAGES = "results/datasets/{dataset}/stages"
 
 
@@ -21,7 +26,8 @@ rule corpus:
     conda:
         "../../envs/data.yaml"
     params:
-        lock=SOURCE / "workflow/locks/hub.json",
+        code=code("datasets:download"),
+        lock=LOCK,
         zenodo=study.mirrors.zenodo,
     shell:
         "clme dataset download --source {wildcards.source} --lock {params.lock} --zenodo {params.zenodo:q}"
@@ -40,6 +46,7 @@ rule extract:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:extract"),
         settings=dataset_settings,
         seed=study.seed,
     shell:
@@ -60,6 +67,7 @@ rule filter_pairs:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:filter_pairs"),
         settings=dataset_settings,
         encoder=encoder_option,
     shell:
@@ -81,6 +89,7 @@ rule grade:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
+        code=code("datasets:grade"),
         encoder=embedding_options,
         service=lambda wildcards: service_options(
             study.datasets[wildcards.dataset].grader
@@ -100,6 +109,8 @@ rule deduplicate:
         "results/benchmarks/deduplicate/{dataset}.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        code=code("datasets:deduplicate"),
     shell:
         "clme dataset deduplicate {input} --output {output} 2>&1 | tee {log}"
 
@@ -116,6 +127,7 @@ rule split:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:split"),
         settings=dataset_settings,
         seed=study.seed,
     shell:
@@ -137,6 +149,7 @@ rule embed:
         "../../envs/data.yaml"
     threads: workflow.cores
     params:
+        code=code("datasets:embed"),
         encoder=embedding_options,
     shell:
         "clme dataset embed {input.pairs} {params.encoder} --output {output} 2>&1 | tee {log}"
@@ -156,6 +169,7 @@ rule rephrase:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:rephrase"),
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
@@ -184,6 +198,7 @@ rule neighbours:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:neighbours"),
         settings=dataset_settings,
     shell:
         "clme dataset neighbours {input.pairs} {input.rephrases} {input.embeddings}"
@@ -211,6 +226,7 @@ rule cases:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:make_cases"),
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
@@ -243,6 +259,7 @@ rule released:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:released"),
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,

@@ -1,5 +1,7 @@
 # What editors need before they edit, one rule per kind; files are named by a digest of their settings, so
 # that editors with equal needs share them. `clme.study.needs` says how a kind is added.
+# `trap`: where a batch system sends SIGTERM to all processes of a job, `clme` stops after a batch (see
+# clme.stopping), and what writes its log lives on till then.
 
 
 rule contexts:
@@ -13,12 +15,17 @@ rule contexts:
         "results/benchmarks/contexts/{model}.{digest}.tsv"
     conda:
         "../../envs/model.yaml"
+    resources:
+        mem_mb=memory,
+        runtime=minutes("evaluate"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["contexts"].module),
         settings=prepare_settings("contexts"),
         folder=subpath(input[0], parent=True),
         journals="results/journals/contexts/{model}",
     shell:
-        "clme prepare contexts {params.folder} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare contexts {params.folder} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -34,11 +41,13 @@ rule texts:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("moments:texts"),
         corpus=study.moments.corpus,
+        files=local_files(study.moments.corpus),
         samples=study.moments.samples,
         seed=study.seed,
         folder=lambda wildcards, input: input[0] if input else "results/corpora/texts",
-        lock=SOURCE / "workflow/locks/hub.json",
+        lock=LOCK,
     shell:
         "clme texts --corpus {params.corpus:q} --folder {params.folder} --lock {params.lock}"
         " --samples {params.samples} --seed {params.seed} --output {output} 2>&1 | tee {log}"
@@ -57,15 +66,23 @@ rule moments:
     conda:
         "../../envs/model.yaml"
     threads: workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("moments"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["moments"].module),
         settings=prepare_settings("moments"),
+        files=lambda wildcards: local_files(
+            study.moments.corpus.replace("{model}", wildcards.model)
+        ),
         texts=lambda wildcards, input: (
             f"--needs texts={input.texts}" if input.texts else ""
         ),
         folder=subpath(input.model, parent=True),
         journals="results/journals/moments/{model}",
     shell:
-        "clme prepare moments {params.folder} {params.texts} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare moments {params.folder} {params.texts} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -82,12 +99,17 @@ rule representations:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("evaluate"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["representations"].module),
         settings=prepare_settings("representations"),
         folder=subpath(input.model, parent=True),
         journals="results/journals/representations/{model}/{dataset}",
     shell:
-        "clme prepare representations {params.folder} --cases {input.cases} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare representations {params.folder} --cases {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -104,12 +126,17 @@ rule values:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("value"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["values"].module),
         settings=prepare_settings("values"),
         folder=subpath(input.model, parent=True),
         journals="results/journals/values/{model}/{dataset}/fold{fold}",
     shell:
-        "clme prepare values {params.folder} --cases {input.cases} --settings {params.settings:q}"
+        "trap '' TERM; clme prepare values {params.folder} --cases {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -127,12 +154,17 @@ rule fired:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("value"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=code("prepare:prepare", needs.KINDS["fired"].module),
         settings=prepare_settings("fired"),
         folder=subpath(input.model, parent=True),
         journals="results/journals/fired/{model}/{dataset}/fold{fold}",
     shell:
-        "clme prepare fired {params.folder} --cases {input.cases} --needs values={input.values}"
+        "trap '' TERM; clme prepare fired {params.folder} --cases {input.cases} --needs values={input.values}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"
 
@@ -151,12 +183,17 @@ rule state:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("train"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=editor_code("prepare:prepare", needs.KINDS["state"].module),
         settings=prepare_settings("state"),
         needs=lambda wildcards: needs_options(state_needs(wildcards)),
         folder=subpath(input.model, parent=True),
         journals="results/journals/states/{model}/{dataset}/{editor}/fold{fold}",
     shell:
-        "clme prepare state {params.folder} --cases {input.cases} {params.needs}"
+        "trap '' TERM; clme prepare state {params.folder} --cases {input.cases} {params.needs}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"

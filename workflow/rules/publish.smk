@@ -1,4 +1,5 @@
 # From results to what a reader sees: one rule per table and figure, the paper, the report, the timings.
+# They take seconds each: where jobs are submitted, all of them are one.
 
 import shutil
 
@@ -38,9 +39,12 @@ rule record:
         "results/logs/record.log",
     benchmark:
         "results/benchmarks/record.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:record"),
         config=study.model_copy(
             update={
                 "editors": [
@@ -72,9 +76,12 @@ for name, exhibit in TABLES.items():
             f"results/logs/{name}.log",
         benchmark:
             f"results/benchmarks/{name}.tsv"
+        group:
+            "publish"
         conda:
             "../../envs/publish.yaml"
         params:
+            code=code("publish:table", exhibits.module(exhibit)),
             name=name,
             caption=exhibit.caption,
             folder=subpath(output[0], parent=True),
@@ -104,9 +111,12 @@ for name, exhibit in FIGURES.items():
             f"results/logs/{name}.log",
         benchmark:
             f"results/benchmarks/{name}.tsv"
+        group:
+            "publish"
         conda:
             "../../envs/publish.yaml"
         params:
+            code=code("publish:figure", exhibits.module(exhibit)),
             name=name,
             caption=exhibit.caption,
             folder=subpath(output[0], parent=True),
@@ -127,9 +137,12 @@ rule published:
         "results/logs/published.log",
     benchmark:
         "results/benchmarks/published.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:published"),
         printed=PRINTED,
     shell:
         "clme published {params.printed} --output {output} 2>&1 | tee {log}"
@@ -148,9 +161,12 @@ rule numbers:
         "results/logs/numbers.log",
     benchmark:
         "results/benchmarks/numbers.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:numbers"),
         printed=PRINTED,
     shell:
         "clme numbers {params.printed} --output {output} 2>&1 | tee {log}"
@@ -172,9 +188,12 @@ rule paper:
         "results/logs/paper.log",
     benchmark:
         "results/benchmarks/paper.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:paper"),
         sources=SOURCE / "paper",
     shell:
         "clme paper {input.exhibits} --sources {params.sources} --numbers {input.numbers}"
@@ -201,9 +220,15 @@ rule report:
         "results/logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code(
+            "publish:report",
+            *map(exhibits.module, [*TABLES.values(), *FIGURES.values()]),
+        ),
         printed=PRINTED,
     shell:
         "clme report {params.printed} --output {output} 2>&1 | tee {log}"
@@ -225,9 +250,12 @@ rule archive:
         "results/logs/archive.log",
     benchmark:
         "results/benchmarks/archive.tsv"
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:archive"),
         printed=PRINTED,
     shell:
         "clme archive {params.printed} --output {output} 2>&1 | tee {log}"
@@ -244,9 +272,12 @@ rule timings:
         "results/timings.parquet",
     log:
         "results/logs/timings.log",
+    group:
+        "publish"
     conda:
         "../../envs/publish.yaml"
     params:
+        code=code("publish:timings"),
         benchmarks="results/benchmarks",
     shell:
         "clme timings {params.benchmarks} --output {output} 2>&1 | tee {log}"

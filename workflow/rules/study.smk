@@ -1,4 +1,5 @@
 # The study: unedited outputs once, then one job per (model, editor, dataset, fold), then the numbers.
+# `trap`: as in prepare.smk.
 
 
 EDITS = expand(
@@ -23,12 +24,17 @@ rule baseline:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("evaluate"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=code("study:baseline"),
         settings=baseline_settings,
         folder=subpath(input.model, parent=True),
         journals="results/journals/baselines/{model}/{dataset}",
     shell:
-        "clme baseline {params.folder} {input.cases} --settings {params.settings:q}"
+        "trap '' TERM; clme baseline {params.folder} {input.cases} --settings {params.settings:q}"
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
@@ -47,15 +53,55 @@ rule edit:
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("edit"),
+        gpu=RESOURCES.accelerators,
     params:
+        code=editor_code("study:edit"),
         settings=edit_settings,
         needs=lambda wildcards: needs_options(edit_needs(wildcards)),
         folder=subpath(input.model, parent=True),
         journals="results/journals/edits/{model}/{dataset}/{editor}/fold{fold}",
     shell:
-        "clme edit {params.folder} {input.cases} {input.baseline} {params.needs}"
+        "trap '' TERM; clme edit {params.folder} {input.cases} {input.baseline} {params.needs}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"
+
+
+# Jobs that are divided, by `compute.shards`: their results are put together and are as those of whole ones.
+if SHARDS:
+
+    use rule edit as edit_shard with:
+        output:
+            temp(
+                "results/shards/{model}/{dataset}/{editor}/fold{fold}.{shard}of{shards}.parquet"
+            ),
+        log:
+            "results/logs/edit_shard/{model}.{dataset}.{editor}.fold{fold}.{shard}of{shards}.log",
+        benchmark:
+            "results/benchmarks/edit_shard/{model}.{dataset}.{editor}.fold{fold}.{shard}of{shards}.tsv"
+
+    ruleorder: merge > edit
+
+    rule merge:
+        input:
+            shards=shards_of,
+            cases=lambda wildcards: f"results/datasets/{wildcards.job.split('/')[1]}/cases.parquet",
+        output:
+            "results/edits/{job}/fold{fold}.parquet",
+        log:
+            "results/logs/merge/{job}.fold{fold}.log",
+        benchmark:
+            "results/benchmarks/merge/{job}.fold{fold}.tsv"
+        wildcard_constraints:
+            job=any_of(SHARDS),
+        conda:
+            "../../envs/data.yaml"
+        params:
+            code=code("study:merge"),
+        shell:
+            "clme merge {input.shards} --cases {input.cases} --output {output} 2>&1 | tee {log}"
 
 
 rule tuning:
@@ -69,6 +115,8 @@ rule tuning:
         "results/benchmarks/tuning.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        code=code("study:tuning"),
     shell:
         "clme tuning {input} --output {output} 2>&1 | tee {log}"
 
@@ -92,6 +140,7 @@ rule answers:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("datasets:answers"),
         encoder=encoder_option,
     shell:
         "clme dataset answers {input.edits} {params.encoder} --output {output} 2>&1 | tee {log}"
@@ -109,6 +158,7 @@ rule comparisons:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("study:compare"),
         seed=study.seed,
     shell:
         "clme compare {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"
@@ -127,6 +177,8 @@ rule distances:
         "results/benchmarks/distances/{model}.{dataset}.tsv"
     conda:
         "../../envs/model.yaml"
+    params:
+        code=code("study:distances"),
     shell:
         "clme distances {input.representations} {input.states} --cases {input.cases}"
         " --output {output} 2>&1 | tee {log}"
@@ -143,6 +195,8 @@ rule training:
         "results/benchmarks/training.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        code=code("study:training"),
     shell:
         "clme training {input} --output {output} 2>&1 | tee {log}"
 
@@ -160,6 +214,7 @@ rule strata:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("study:strata"),
         cases=" ".join(
             f"--cases {name}=results/datasets/{name}/cases.parquet"
             for name in study.datasets
@@ -182,6 +237,7 @@ rule metrics:
     conda:
         "../../envs/data.yaml"
     params:
+        code=code("study:aggregate"),
         seed=study.seed,
     shell:
         "clme aggregate {input} --seed {params.seed} --output {output} 2>&1 | tee {log}"

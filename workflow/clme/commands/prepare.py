@@ -28,11 +28,14 @@ def prepare(
     """Make a file of a KIND that editors need for MODEL (a folder).
 
     `clme edit` takes it by `--needs KIND=FILE`, and so does this command for kinds that are made from
-    others. A run that was interrupted goes on where it stopped. Example of settings: {"model":
+    others. A run that was interrupted goes on where it stopped. On SIGTERM or SIGUSR1, and before its time
+    in a batch system ends, it stops after a batch, with status 75. Example of settings: {"model":
     "smollm2-135m", "dataset": "cnle", "need": {"layer": 12, "module": "mlp.down_proj"}}
     """
+    from clme import stopping
     from clme.study import prepare as job
     from clme.study.settings import PrepareSettings, parse
 
     parsed = parse(PrepareSettings, text_or_file(settings))
-    job.run(kind, model, cases, named_files(needs, "--needs"), parsed, journals, output)
+    with stopping.told_by_signals():
+        job.run(kind, model, cases, named_files(needs, "--needs"), parsed, journals, output)

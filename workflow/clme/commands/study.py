@@ -16,13 +16,16 @@ from clme.commands.options import FILE, FOLDER, SETTINGS_HELP, named_files, need
 def baseline(model: Path, cases: Path, settings: str, journals: Path, output: Path) -> None:
     """Compute what the unedited MODEL (a folder) says to the CASES (a dataset's cases.parquet).
 
-    A run that was interrupted goes on where it stopped. Example of settings:
+    A run that was interrupted goes on where it stopped. On SIGTERM or SIGUSR1, and before its time in a
+    batch system ends, it stops after a batch, with status 75. Example of settings:
     {"model": "smollm2-135m", "dataset": "cnle", "evaluation": {"cases": 24}}
     """
+    from clme import stopping
     from clme.study import baseline as job
     from clme.study.settings import BaselineSettings, parse
 
-    job.run(model, cases, parse(BaselineSettings, text_or_file(settings)), journals, output)
+    with stopping.told_by_signals():
+        job.run(model, cases, parse(BaselineSettings, text_or_file(settings)), journals, output)
 
 
 @click.command()
@@ -45,15 +48,29 @@ def edit(
     """Edit MODEL (a folder) for each of the CASES (a dataset's cases.parquet) of one fold and evaluate.
 
     BASELINE is the output of `clme baseline` for the same model and cases. A run that was interrupted
-    goes on after its last finished batch. Some editors need files that `clme prepare` makes. Example of
-    settings: {"model": "smollm2-135m", "dataset": "cnle", "editor": "grace", "fold": 0,
+    goes on after its last finished batch; on SIGTERM or SIGUSR1, and before its time in a batch system
+    ends, it stops after a batch, with status 75. Some editors need files that `clme prepare` makes.
+    Example of settings: {"model": "smollm2-135m", "dataset": "cnle", "editor": "grace", "fold": 0,
     "hyperparameters": {"layer": 12}}
     """
+    from clme import stopping
     from clme.study import edit_job
     from clme.study.settings import EditSettings, parse
 
     parsed = parse(EditSettings, text_or_file(settings))
-    edit_job.run(model, cases, baseline, named_files(needs, "--needs"), parsed, journals, output)
+    with stopping.told_by_signals():
+        edit_job.run(model, cases, baseline, named_files(needs, "--needs"), parsed, journals, output)
+
+
+@click.command()
+@click.argument("shards", type=FILE, nargs=-1, required=True)
+@click.option("--cases", type=FILE, required=True, help="The dataset's cases.parquet.")
+@click.option("--output", type=FILE, required=True, help="Parquet file to be written.")
+def merge(shards: tuple[Path, ...], cases: Path, output: Path) -> None:
+    """Put all SHARDS of an edit job together: the file that the job makes when it isn't divided."""
+    from clme.study import merge as job
+
+    job.run(shards, cases, output)
 
 
 @click.command()

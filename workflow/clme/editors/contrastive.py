@@ -19,6 +19,7 @@ from clme.errors import UserError
 from clme.keys import KeyEncoder
 from clme.progress import Progress
 from clme.randomness import generator
+from clme.stopping import Turns
 from clme.tensors import read_tensor_metadata, read_tensors, write_tensors
 
 _ROWS = 4096
@@ -179,9 +180,12 @@ class EncoderTraining:
 
         Raises:
             UserError: the loss is no longer a number.
+            Stopped: a signal arrived, or the job's time ends; the folder holds a checkpoint.
         """
+        turns = Turns()
         with Progress(label, self._config.epochs, "epoch", len(self._curve)) as progress:
             while len(self._curve) < self._config.epochs and self._since_best < self._config.patience:
+                turns.next(progress.standing, self._save)
                 self._epoch(len(self._curve))
                 progress.advance()
         return State(self._best.tensors, tuple(self._curve))
@@ -246,6 +250,8 @@ class EncoderTraining:
         return KeyEncoder(first, second, *biases, slope=config.slope)
 
     def _save(self) -> None:
+        if not self._curve:
+            return
         tensors = {f"best.{name}": weight for name, weight in self._best.tensors.items()}
         for name, weight in self._encoder.tensors.items():
             tensors[f"now.{name}"] = weight

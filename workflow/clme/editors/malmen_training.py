@@ -27,6 +27,7 @@ from clme.files import atomic
 from clme.models.decoder import Decoder, Site
 from clme.progress import Progress
 from clme.randomness import generator
+from clme.stopping import Turns
 
 if TYPE_CHECKING:
     from clme.editors.malmen import MalmenConfig
@@ -78,6 +79,7 @@ class Training:
         self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         self._checkpoint = folder / "checkpoint.pt"
         self._curve: list[dict[str, float]] = []
+        self._losses: list[tuple[float, float]] = []  # of the steps since the curve's last record
         self._step = 0
 
     def run(self) -> State:
@@ -85,23 +87,24 @@ class Training:
 
         Raises:
             UserError: a loss is not a number, or the folder can't be written.
+            Stopped: a signal arrived, or the job's time ends; the folder holds a checkpoint.
         """
         self._resume()
         if not self._curve:
             self._curve.append({"step": 0.0, **self._measured([Edit()] * len(self._apart))})
         steps, interval = self._config.steps, self._config.validation_interval
         waiting = Counter(number for batch in self._plan[self._step :] for number in batch)
-        losses: list[tuple[float, float]] = []
+        turns = Turns()
         with Progress("malmen, training", steps, "step", self._step) as progress:
             for batch in self._plan[self._step :]:
-                losses.append(self._learn(batch))
+                turns.next(progress.standing, self._save)
+                self._losses.append(self._learn(batch))
                 self._step += 1
                 waiting.subtract(batch)
                 self._store.drop([number for number in batch if not waiting[number]])
                 if self._step % interval == 0 or self._step == steps:
-                    self._record(losses)
+                    self._record()
                     self._save()
-                    losses = []
                 progress.advance()
         shutil.rmtree(self._activations, ignore_errors=True)
         return State(self._network.state_dict(), tuple(self._curve))
@@ -129,11 +132,13 @@ class Training:
         self._optimizer.step()
         return losses
 
-    def _record(self, losses: Sequence[tuple[float, float]]) -> None:
+    def _record(self) -> None:
         """Add a record to the curve: the mean training losses since the last one, and the validation."""
         cases = [self._store.get(number) for number in self._apart]
         edits = [self._network.edit(self._sites, case.keys, case.gradients) for case in cases]
-        generalization, locality = (sum(values) / len(losses) for values in zip(*losses, strict=True))
+        count = len(self._losses)
+        generalization, locality = (sum(values) / count for values in zip(*self._losses, strict=True))
+        self._losses = []
         self._curve.append(
             {
                 "step": float(self._step),
@@ -154,6 +159,7 @@ class Training:
         self._network.load_state_dict(kept["network"])
         self._optimizer.load_state_dict(kept["optimizer"])
         self._step, self._curve = kept["step"], kept["curve"]
+        self._losses = kept["losses"]
 
     def _save(self) -> None:
         kept = {
@@ -161,6 +167,7 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "step": self._step,
             "curve": self._curve,
+            "losses": self._losses,
         }
         with atomic(self._checkpoint) as temporary:
             torch.save(kept, temporary)

@@ -42,11 +42,16 @@ class Exhibit:
 
     def make(self, results: Any) -> Any:
         """Return the table or the figure; tables of edits' numbers have the notes of the results."""
-        module, function = self.made_by.split(":")
-        made = getattr(importlib.import_module(f"clme.publish.{module}"), function)(results)
+        _, function = self.made_by.split(":")
+        made = getattr(importlib.import_module(module(self)), function)(results)
         if isinstance(made, Table) and _OF_EDITS.intersection(self.needs):
             made = replace(made, notes=(*made.notes, *results.notes))
         return made
+
+
+def module(exhibit: Exhibit) -> str:
+    """Return the name of the module that makes an exhibit."""
+    return f"clme.publish.{exhibit.made_by.split(':')[0]}"
 
 
 _OF_EDITS: frozenset[Need] = frozenset({"metrics", "edits", "comparisons", "strata"})

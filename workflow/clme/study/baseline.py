@@ -38,8 +38,10 @@ def run(model: Path, cases: Path, settings: BaselineSettings, journals: Path, ou
         device = loaded.decoder.device
         batches = BatchRun(label, journal, settings.compute, "read_tokens", device, outputs)
         results = batches.run(loaded.cases)
-    rows = [{"case_id": case.case.case_id, **results[case.case.case_id]} for case in loaded.cases]
-    write_parquet(output, pd.DataFrame(rows), schema=BASELINE, metadata=file_metadata(about, loaded.decoder))
+        rows = [{"case_id": case.case.case_id, **results[case.case.case_id]} for case in loaded.cases]
+        metadata = file_metadata(about, loaded.decoder)
+        journal.check()
+        write_parquet(output, pd.DataFrame(rows), schema=BASELINE, metadata=metadata)
 
 
 def read(path: Path, expected: dict[str, str]) -> dict[str, Outputs]:

@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, Literal, TypeVar
 
 import psutil
@@ -11,6 +12,7 @@ import torch
 
 from clme.errors import UserError
 from clme.progress import Progress
+from clme.stopping import Turns
 from clme.study.cases import EncodedCase
 from clme.study.journal import Journal
 from clme.study.measure import MEGABYTE, Meter
@@ -38,6 +40,25 @@ def plan(cases: Sequence[EncodedCase], batch_cases: int, batch_tokens: int) -> l
             batches.append([])
         batches[-1].append(case)
     return batches
+
+
+def shard(batches: Sequence[Batch], number: int, of: int) -> list[Batch]:
+    """Return a contiguous part of planned batches, of about as many tokens as each other part.
+
+    Planning the part's cases anew gives the same batches.
+
+    Args:
+        batches: of all cases.
+        number: the part's, from 1.
+        of: how many parts there are; all together they hold each batch once.
+    """
+    ends = list(accumulate(sum(map(length, batch)) for batch in batches))
+    middles = [end - sum(map(length, batch)) / 2 for end, batch in zip(ends, batches, strict=True)]
+    return [
+        batch
+        for batch, middle in zip(batches, middles, strict=True)
+        if int(of * middle / ends[-1]) == number - 1
+    ]
 
 
 def length(case: EncodedCase) -> int:
@@ -77,15 +98,17 @@ class BatchRun:
 
         Raises:
             UserError: memory doesn't suffice for a single case.
+            Stopped: a signal arrived, or the job's time ends; finished batches are in the journal.
         """
         waiting = self._planned(cases)
-        records = self._journal.records
-        done = sum(len(batch) for batch in waiting if _key(batch) in records)
+        done = sum(len(batch) for batch in waiting if self._is_done(batch))
         finished: list[Batch] = []
+        turns = Turns()
         with Progress(self._label, len(cases), "case", done) as progress:
             while waiting:
                 batch = waiting.pop(0)
-                if _key(batch) not in records:
+                if not self._is_done(batch):
+                    turns.next(progress.standing)
                     found = unless_out_of_memory(partial(self._compute, batch))
                     if found is None:
                         waiting = [*self._halved(batch), *waiting]
@@ -94,7 +117,11 @@ class BatchRun:
                     self._journal.write(_key(batch), found)
                     progress.advance(len(batch))
                 finished.append(batch)
-        return {name: result for batch in finished for name, result in records[_key(batch)].items()}
+        return {name: self._journal.records[_key(batch)][name] for batch in finished for name in _ids(batch)}
+
+    def _is_done(self, batch: Batch) -> bool:
+        """Tell whether the journal has all of a batch: another process may have halved it."""
+        return self._journal.records.get(_key(batch), {}).keys() >= set(_ids(batch))
 
     def _planned(self, cases: Sequence[EncodedCase]) -> list[Batch]:
         """Return the journal's plan, or make it."""
@@ -104,7 +131,7 @@ class BatchRun:
         return [[by_id[name] for name in names] for names in self._journal.records["plan"]]
 
     def _write(self, batches: Sequence[Batch]) -> None:
-        self._journal.write("plan", [[case.case.case_id for case in batch] for batch in batches])
+        self._journal.write("plan", [_ids(batch) for batch in batches])
 
     def _limited(self, cases: Sequence[EncodedCase]) -> list[Batch]:
         return plan(cases, self._limits.batch_cases, getattr(self._limits, self._tokens))
@@ -148,6 +175,10 @@ class BatchRun:
         print(f"{self._label}: {len(batch)} cases need too much memory; halved", file=sys.stderr, flush=True)
         middle = len(batch) // 2
         return [batch[:middle], batch[middle:]]
+
+
+def _ids(batch: Batch) -> list[str]:
+    return [case.case.case_id for case in batch]
 
 
 def _key(batch: Batch) -> str:

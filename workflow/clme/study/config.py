@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clme.datasets.settings import DatasetSettings, ServiceSettings
 from clme.editors import registry
@@ -85,6 +85,29 @@ class Variant(_Section):
     hyperparameters: dict[str, Any] = Field({}, description="over those of the model's entry")
 
 
+class StudyCompute(Compute):
+    """Where, in which portions, and in how many jobs the model runs."""
+
+    shards: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1,
+        description="jobs that the cases of a fold are divided among, with the same results; auto: as many as"
+        " keep what the cost model predicts for a job under half of `job_hours`",
+    )
+    job_hours: float | None = Field(
+        None, gt=0, description="hours that a job may take, such as the time limit of a cluster; null: any"
+    )
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        if self.shards == "auto" and self.job_hours is None:
+            raise ValueError("shards: auto needs job_hours, the hours that a job may take")
+        return self
+
+    def of_a_job(self) -> Compute:
+        """Return what matters to a job: how many others there are doesn't change its results."""
+        return Compute(**self.model_dump(include=set(Compute.model_fields)))
+
+
 class StudyConfig(_Section):
     """A study: what is edited, by which editors, on which data, under which protocol."""
 
@@ -94,7 +117,7 @@ class StudyConfig(_Section):
         "paper", description="where paper and released code differ: which one is followed"
     )
     folds: int = Field(2, ge=1, description="parts of each dataset that editors train on in turn")
-    compute: Compute = Compute()
+    compute: StudyCompute = StudyCompute()
     evaluation: Selection = Selection()
     training: Training = Training()
     moments: MomentsSettings = MomentsSettings()
@@ -179,7 +202,7 @@ def _problem(error: Any) -> str:
 def _fields_at(path: tuple[Any, ...]) -> list[str]:
     """Return the keys that are allowed in a section."""
     sections: dict[str, type[BaseModel]] = {
-        "compute": Compute,
+        "compute": StudyCompute,
         "evaluation": Selection,
         "training": Training,
         "moments": MomentsSettings,

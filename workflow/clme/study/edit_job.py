@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from clme.files import write_parquet
 from clme.padding import in_groups
 from clme.progress import Progress
 from clme.representations import Pooled, Representations
+from clme.stopping import Turns
 from clme.study import baseline, prepare
-from clme.study.batches import BatchRun
+from clme.study.batches import BatchRun, plan, shard
 from clme.study.cases import EncodedCase, read_cases, select
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.fired import FiredOutputs
@@ -55,7 +56,7 @@ def run(
     journals: Path,
     output: Path,
 ) -> None:
-    """Edit and evaluate the selected cases of the fold and write one row for each as Parquet.
+    """Edit and evaluate the selected cases of the fold, or of its shard; write one row for each as Parquet.
 
     Args:
         model: the model's folder.
@@ -81,7 +82,7 @@ def run(
         "seed": str(settings.seed),
     }
     unedited = baseline.read(baseline_path, made)
-    loaded = load(model, cases, settings, settings.fold)
+    loaded = _divided(load(model, cases, settings, settings.fold), settings)
     missing = [case.case.case_id for case in loaded.cases if case.case.case_id not in unedited]
     if missing:
         raise UserError(f"{baseline_path}: lacks {len(missing)} cases, such as {missing[0]}; rerun its rule")
@@ -94,11 +95,23 @@ def run(
         batches = BatchRun(job.label, journal, settings.compute, "edit_tokens", device, job.batch)
         results = batches.run(loaded.cases)
         rows = [job.row(case, results[case.case.case_id], journal) for case in loaded.cases]
-    frame = pd.DataFrame(rows, columns=EDITS.names)
-    metadata = {**file_metadata(about, loaded.decoder), "notes": json.dumps(_notes(files))}
-    write_parquet(output, frame, schema=EDITS, metadata=metadata)
+        frame = pd.DataFrame(rows, columns=EDITS.names)
+        metadata = {**file_metadata(about, loaded.decoder), "notes": json.dumps(_notes(files))}
+        journal.check()
+        write_parquet(output, frame, schema=EDITS, metadata=metadata)
     failed = int((frame["status"] == "failed").sum())
     print(f"{job.label}: {len(rows)} cases, {failed} failed -> {output}", file=sys.stderr, flush=True)
+
+
+def _divided(loaded: Loaded, settings: EditSettings) -> Loaded:
+    """Leave the shard's cases: those of its batches, which are planned for the whole fold."""
+    if settings.shard is None:
+        return loaded
+    compute = settings.compute
+    batches = plan(loaded.cases, compute.batch_cases, compute.edit_tokens)
+    own = shard(batches, settings.shard.number, settings.shard.of)
+    names = {case.case.case_id for batch in own for case in batch}
+    return replace(loaded, cases=[case for case in loaded.cases if case.case.case_id in names])
 
 
 def _notes(files: Mapping[str, Path]) -> list[str]:
@@ -151,9 +164,9 @@ class _Job:
         self._editor, self._settings, self._loaded = editor, settings, loaded
         self._unedited, self._foreseen = unedited, foreseen
         self._evaluator: Evaluator = loaded.evaluator(settings)
-        self.label = (
-            f"{settings.row or settings.editor} {settings.model}/{settings.dataset} fold {settings.fold}"
-        )
+        part = f" shard {settings.shard.number} of {settings.shard.of}" if settings.shard else ""
+        row = settings.row or settings.editor
+        self.label = f"{row} {settings.model}/{settings.dataset} fold {settings.fold}{part}"
 
     def measure(self, journal: Journal, timed: set[str], files: Mapping[str, Path]) -> None:
         """Edit the timed cases one at a time, after one edit to warm up and without shortcuts."""
@@ -167,8 +180,10 @@ class _Job:
         meter = Meter(self._loaded.decoder.device)
         if all(_changes_nothing(found) for found in self._edit([waiting[0]], editor)):
             return
+        turns = Turns()
         with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:
             for case in waiting:
+                turns.next(progress.standing)
                 cost = meter.measure(partial(self._edit, [case], editor))
                 journal.write(_cost_key(case), asdict(cost))
                 progress.advance()

@@ -65,8 +65,8 @@ class Forecast:
     def __init__(
         self, study: StudyConfig, published: Path, results: Path, device: Device, missed: float
     ) -> None:
-        self._study, self._results, self._device, self._missed = study, results, device, missed
-        self._published = pd.read_csv(published)
+        self._study, self._results, self.device, self._missed = study, results, device, missed
+        self._published = pd.read_csv(published).set_index(["dataset", "role"])
         self._protocol: Protocol = PROTOCOLS[study.protocol]
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -76,17 +76,16 @@ class Forecast:
             UserError: a model's sizes are not known.
         """
         study = self._study
-        for model, about in study.models.items():
-            shape = costs.shape_of(about.source, self._results / "models" / model)
+        for model in study.models:
+            shape = self._shape(model)
             for dataset in study.datasets:
-                texts, cases = self.texts(dataset), self.cases(dataset)
+                cases = self.cases(dataset)
                 made: set[str] = set()
                 for row in study.editor_names:
-                    work = self._row(model, dataset, row, shape, texts, made)
+                    work = self._row(model, dataset, row, shape, made)
                     if work is None:
                         continue
-                    context = texts.prompts / (2 + texts.neighbours)
-                    operations = work.operations(shape, context) * cases
+                    operations = work.operations(shape, self._context(dataset)) * cases
                     hours = self._hours(shape, work, operations, cases)
                     yield {
                         "model": model,
@@ -97,15 +96,69 @@ class Forecast:
                         "hours": hours,
                     }
 
-    def _row(
-        self, model: str, dataset: str, row: str, shape: Shape, texts: Texts, made: set[str]
-    ) -> Work | None:
+    def total(self) -> float:
+        """Return the hours of the whole study.
+
+        Raises:
+            UserError: a model's sizes are not known.
+        """
+        before = sum(one["hours"] for one in self.preparing())
+        return before + sum(float(row["hours"]) for row in self.rows())
+
+    def edits(self, model: str, dataset: str, row: str) -> float:
+        """Return the hours of a row's edit jobs of all folds, after what it needs has been made.
+
+        An editor whose computing isn't known is taken for one that costs as much as evaluating its edits.
+
+        Raises:
+            UserError: the model's sizes are not known.
+        """
+        made = {need.digest for need in self._configured(model, row, dataset).needs()}
+        return self._alone(model, dataset, row, made)
+
+    def values(self, model: str, dataset: str) -> float:
+        """Return the hours, for all folds, of what codebooks share: their values, and outputs under them.
+
+        Raises:
+            UserError: the model's sizes are not known.
+        """
+        study = self._study
+        rows = [row for row in study.editor_names if study.editor(row) in costs.CODEBOOKS]
+        return max((self._alone(model, dataset, row, set()) for row in rows), default=0.0)
+
+    def unedited(self, model: str, dataset: str) -> float:
+        """Return the hours of evaluating all cases once.
+
+        Raises:
+            UserError: the model's sizes are not known.
+        """
+        shape, texts = self._shape(model), self.texts(dataset)
+        return self._work_hours(dataset, shape, costs.evaluation(shape, texts, self._protocol, self._missed))
+
+    def _alone(self, model: str, dataset: str, row: str, made: set[str]) -> float:
+        shape = self._shape(model)
+        work = self._row(model, dataset, row, shape, made)
+        return self.unedited(model, dataset) if work is None else self._work_hours(dataset, shape, work)
+
+    def _shape(self, model: str) -> Shape:
+        return costs.shape_of(self._study.models[model].source, self._results / "models" / model)
+
+    def _work_hours(self, dataset: str, shape: Shape, work: Work) -> float:
+        cases = self.cases(dataset)
+        return self._hours(shape, work, work.operations(shape, self._context(dataset)) * cases, cases)
+
+    def _context(self, dataset: str) -> float:
+        """Return how many tokens a token sees on average."""
+        texts = self.texts(dataset)
+        return texts.prompts / (2 + texts.neighbours)
+
+    def _row(self, model: str, dataset: str, row: str, shape: Shape, made: set[str]) -> Work | None:
         """Return the computing of a case; None for an editor whose computing isn't known.
 
         Args:
             made: digests of needs that earlier rows have computed, to which this row's are added.
         """
-        editor = self._study.editor(row)
+        editor, texts = self._study.editor(row), self.texts(dataset)
         if editor not in costs.EDITS:
             return None
         configured = self._configured(model, row, dataset)
@@ -124,7 +177,7 @@ class Forecast:
         return work
 
     def _hours(self, shape: Shape, work: Work, operations: float, cases: int) -> float:
-        compute, device = self._study.compute, self._device
+        compute, device = self._study.compute, self.device
         reading = work.passes * shape.weights * BYTES[compute.dtype] / device.bandwidth
         batches = cases / compute.batch_cases
         return (operations / (device.speed[compute.dtype] * device.share) + batches * reading) / 3600
@@ -146,20 +199,19 @@ class Forecast:
     def _of_published(self, dataset: str, column: str) -> dict[str, Any]:
         """Return a column of Table III, by role, for the paper's dataset of the same task."""
         task = self._study.datasets[dataset].task.upper()
-        part = self._published[self._published["dataset"] == task]
-        return dict(zip(part["role"], part[column], strict=True))
+        return self._published[column][task].to_dict()
 
     def preparing(self) -> Iterator[dict[str, Any]]:
         """Yield what is made before editing and takes long: second moments, and MALMEN's training."""
         study = self._study
         used = {study.editor(row) for row in study.editor_names}
-        for model, about in study.models.items():
-            shape = costs.shape_of(about.source, self._results / "models" / model)
+        for model in study.models:
+            shape = self._shape(model)
             for layers in self._layers_of_moments(model):
                 what = f"second moments of layers {', '.join(map(str, layers))}"
                 yield {"model": model, "what": what, "hours": self._moments(shape, layers)}
             if "malmen" in used:
-                hours = sum(self._training(model, dataset, shape) for dataset in study.datasets)
+                hours = sum(self.training(model, dataset) for dataset in study.datasets)
                 yield {"model": model, "what": "MALMEN's training, all folds", "hours": hours}
 
     def _configured(self, model: str, row: str, dataset: str) -> Editor:
@@ -171,6 +223,15 @@ class Forecast:
             overrides=study.hyperparameters(model, row, task),
             seed=study.seed,
         )
+
+    def moments(self, model: str) -> float:
+        """Return the hours of the longest of the jobs that take a model's second moments.
+
+        Raises:
+            UserError: the model's sizes are not known.
+        """
+        shape = self._shape(model)
+        return max((self._moments(shape, layers) for layers in self._layers_of_moments(model)), default=0.0)
 
     def _layers_of_moments(self, model: str) -> list[list[int]]:
         """Return the layers of each file of second moments that the rows need."""
@@ -190,9 +251,15 @@ class Forecast:
         products = 2 * len(layers) * shape.inner**2 * tokens
         return self._seconds(read.operations(shape, MOMENT_TOKENS / 2) + products) / 3600
 
-    def _training(self, model: str, dataset: str, shape: Shape) -> float:
-        """MALMEN in all folds: each case's activations once; in each step the edited layers, both ways."""
-        study, texts = self._study, self.texts(dataset)
+    def training(self, model: str, dataset: str) -> float:
+        """Return the hours that MALMEN's training takes in all folds.
+
+        Each case's activations are computed once; in each step the edited layers, both ways.
+
+        Raises:
+            UserError: the model's sizes are not known.
+        """
+        study, shape, texts = self._study, self._shape(model), self.texts(dataset)
         config = self._configured(model, "malmen", dataset).config
         each = costs.malmen(shape, texts, config)
         near = min(config.neighbours, texts.neighbours)
@@ -200,18 +267,18 @@ class Forecast:
         cached = each + Work(shape.layers * (texts.rephrase + texts.target + answers))
         edited = len(config.layers) * (texts.rephrase + texts.target + answers)
         step = Work(4 * edited, 2 * (texts.target + near * costs.SPECIFICITY_TOKENS), 2 * each.others)
-        context = texts.prompts / (2 + texts.neighbours)
+        context = self._context(dataset)
         trained_on = self.cases(dataset) if study.training.cases is None else study.training.cases
         operations = trained_on * cached.operations(shape, context)
         operations += study.folds * config.steps * config.batch_size * step.operations(shape, context)
         return self._seconds(operations) / 3600
 
     def _seconds(self, operations: float) -> float:
-        return operations / (self._device.speed[self._study.compute.dtype] * self._device.share)
+        return operations / (self.device.speed[self._study.compute.dtype] * self.device.share)
 
     def assumptions(self) -> list[str]:
         """Say what the forecast rests on."""
-        study, device, compute = self._study, self._device, self._study.compute
+        study, device, compute = self._study, self.device, self._study.compute
         beams = self._protocol.fluency_beams
         speed = device.speed[compute.dtype] / 1e12
         return [
@@ -244,9 +311,12 @@ def table(forecast: Forecast) -> str:
     )
     hours.loc["all rows"] = hours.sum()
     before = list(forecast.preparing())
-    total = float(rows["hours"].sum()) + sum(one["hours"] for one in before)
     lines = ["Hours of one accelerator", "", hours.to_string(float_format=lambda value: f"{value:.1f}"), ""]
     lines += [f"{one['model']}: {one['what']}: {one['hours']:.1f}" for one in before]
-    lines += ["", f"In all: {total:,.0f} hours, {rows['operations'].sum():.1e} operations of edits", ""]
+    lines += [
+        "",
+        f"In all: {forecast.total():,.0f} hours, {rows['operations'].sum():.1e} operations of edits",
+        "",
+    ]
     lines += ["Assumptions:", *(f"- {one}" for one in forecast.assumptions())]
     return "\n".join(lines)

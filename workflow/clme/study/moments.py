@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from clme.files import read_parquet
 from clme.models.decoder import Decoder, padded
 from clme.models.text import Tokenizer
 from clme.progress import Progress
+from clme.stopping import Turns
 from clme.study.prepare import Preparation
 from clme.study.settings import NPZ, MomentsSettings
 from clme.tensors import read_tensors, write_tensors
@@ -72,9 +74,11 @@ class _Run:
         """Read the groups that are not in the checkpoint."""
         done = self._restore()
         written, cost = time.monotonic(), 0.0
+        turns = Turns()
         label = f"moments {self._job.label}"
         with Progress(label, len(self._texts), "text", min(done * GROUP, len(self._texts))) as progress:
             for start in range(done * GROUP, len(self._texts), GROUP):
+                turns.next(progress.standing, partial(self._write, start // GROUP))
                 group = self._texts[start : start + GROUP]
                 read_texts(self._job.decoder, self._job.tokenizer, group, self._sums, self._limits())
                 progress.advance(len(group))

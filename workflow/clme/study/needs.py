@@ -130,7 +130,7 @@ def settings(
         dataset=dataset,
         fold=None if fold is None else int(fold),
         editor=None if editor is None else study.editor(editor),
-        compute=study.compute,
+        compute=study.compute.of_a_job(),
         protocol=study.protocol if kind == "fired" else "paper",
         evaluation=evaluation if evaluates or need.sees_test else Selection(timed_cases=0, exclude=exclude),
         training=study.training if trains else Training(),

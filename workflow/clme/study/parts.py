@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clme.errors import UserError
 from clme.progress import Progress
+from clme.stopping import Turns
 from clme.study.batches import unless_out_of_memory
 from clme.tensors import read_tensors, write_tensors
 
@@ -31,12 +32,15 @@ def in_parts(
 
     Raises:
         UserError: the disk is full, a part's file is damaged, or memory doesn't suffice for a single item.
+        Stopped: a signal arrived, or the job's time ends; the folder holds the finished parts.
     """
     paths = [folder / f"part{number:06}.safetensors" for number in range(len(parts))]
     done = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.exists())
+    turns = Turns()
     with Progress(label, sum(map(len, parts)), "case", done) as progress:
         for part, path in zip(parts, paths, strict=True):
             if not path.exists():
+                turns.next(progress.standing)
                 write_tensors(path, _in_memory(part, compute), {})
                 progress.advance(len(part))
     return [read_tensors(path) for path in paths]

@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from clme.editors import registry
 from clme.editors.base import Need
 from clme.errors import UserError
-from clme.files import sha256_file
+from clme.files import make_folder, sha256_file
+from clme.leases import Lease
 from clme.models.decoder import Decoder
 from clme.models.manifest import manifest_sha256
 from clme.models.text import Tokenizer
@@ -127,14 +126,12 @@ def run(
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     folder = journals / digest
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: can't be written ({error.strerror or error})") from error
-    with FileLock(journals / f"{digest}.lock"):
+    make_folder(folder)
+    with Lease(journals, digest) as lease:
         job = Preparation(settings, model, cases, files, folder)
         tensors, metadata = importlib.import_module(KINDS[kind].module).prepare(job)
         hardware = {"processor": processor(), "device": job.decoder.device_name}
+        lease.check()
         write_tensors(output, tensors, {**about, "hardware": hardware, **metadata})
     print(f"{kind} {job.label} -> {output}", file=sys.stderr, flush=True)
 

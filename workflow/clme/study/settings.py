@@ -106,6 +106,13 @@ class BaselineSettings(_Settings):
     evaluation: Selection = Selection()
 
 
+class Shard(_Settings):
+    """One of the jobs that a fold's cases are divided among."""
+
+    number: int = Field(ge=1)
+    of: int = Field(ge=1)
+
+
 class EditSettings(BaselineSettings):
     """Settings of an edit job: one editor on one fold of a dataset.
 
@@ -113,6 +120,7 @@ class EditSettings(BaselineSettings):
         row: what results call the editor, where that isn't its own name.
         task: the dataset's, for hyperparameters that depend on it.
         hyperparameters: those that differ from the editor's defaults under the protocol.
+        shard: the part of the fold that is edited; None: all of it.
     """
 
     editor: str
@@ -120,6 +128,7 @@ class EditSettings(BaselineSettings):
     task: Task | None = None
     fold: int = Field(0, ge=0)
     hyperparameters: dict[str, Any] = {}
+    shard: Shard | None = None
 
 
 class PrepareSettings(_Settings):
