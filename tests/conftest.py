@@ -16,6 +16,7 @@ LONG = (
     "workflow/test_smoke.py",
     "workflow/test_smoke_editors.py",
     "workflow/test_public_datasets.py",
+    "workflow/test_staleness.py",
     "test_benchmark.py",
 )
 

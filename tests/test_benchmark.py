@@ -144,6 +144,23 @@ def test_the_table_names_targets_and_the_page_has_all_rows(run, folder):
     assert (folder / "performance.svg").stat().st_size > 1000
 
 
+def test_a_page_is_made_of_several_files(found, tmp_path):
+    """Of other datasets and the same settings."""
+    other = json.loads(json.dumps(found).replace('"words"', '"letters"'))
+    other["about"]["load_before"] = 7.0
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text(json.dumps(found))
+    second.write_text(json.dumps(other))
+    done = program(ENGINE / "page.py", first, second, "--output", tmp_path / "page.md")
+    assert done.returncode == 0, done.stderr
+    assert "### WORDS" in (tmp_path / "page.md").read_text()
+    assert "### LETTERS" in (tmp_path / "page.md").read_text()
+    assert "words is measured in" in program(ENGINE / "page.py", first, first).stderr
+    other["about"]["threads"] = 64
+    second.write_text(json.dumps(other))
+    assert "second.json: its threads is 64, that of" in program(ENGINE / "page.py", first, second).stderr
+
+
 def test_an_outside_implementation_takes_part(tmp_path):
     adapter = tmp_path / "adapter.py"
     adapter.write_text(

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "workflow/presets"
 
 
-def snakemake(folder, *arguments, preset="smoke", **environment):
+def snakemake(folder, *arguments, preset="smoke", own_group=False, **environment):
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", PRESETS / f"{preset}.yaml", "--nocolor", *arguments]
     bin_first = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -20,6 +20,7 @@ def snakemake(folder, *arguments, preset="smoke", **environment):
         capture_output=True,
         text=True,
         check=False,
+        start_new_session=own_group,
     )
     return done.returncode, done.stdout + done.stderr
 

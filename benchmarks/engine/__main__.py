@@ -11,8 +11,8 @@ Ways of running are measured in turns: `together` (this engine, cases in batches
 request at a time by hooks and `generate`), and, by --adapter, an outside program that speaks the lines of
 JSON that benchmarks/engine/protocol.py describes. A first, slower pass counts operations, tokens and memory.
 
-FILE gets all that was measured, as JSON, and the same name with .svg a plot; the table goes to the terminal.
-benchmarks/engine/page.py makes docs/performance.md of the JSON.
+FILE gets all that was measured, as JSON; the table goes to the terminal. benchmarks/engine/page.py makes
+docs/performance.md and a plot of the JSON.
 """
 
 import json
@@ -212,9 +212,8 @@ def main(
         inputs = replace(inputs, fluency=fluency)
         run = Run(inputs, runs, apart, threads, adapter, output)
         run.all()
-    summary.plot(run.found, output.with_suffix(".svg"))
     click.echo(summary.terminal(run.found))
-    click.echo(f"{time.monotonic() - start:.0f} s -> {output}, {output.with_suffix('.svg')}")
+    click.echo(f"{time.monotonic() - start:.0f} s -> {output}")
 
 
 if __name__ == "__main__":

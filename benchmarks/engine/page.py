@@ -1,11 +1,16 @@
-"""Makes docs/performance.md from what the benchmark has measured.
+"""Makes docs/performance.md, and the plot in it, from what the benchmark has measured.
 
-python benchmarks/engine/page.py [docs/performance.json]
+\b
+    python benchmarks/engine/page.py
+    python benchmarks/engine/page.py cnle.json csne.json --output docs/performance.md
+
+Several FILEs must be of the same model and settings, each of other datasets: these can be measured side by
+side. Without any it is docs/performance.json. The page goes beside the first one.
 """
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +18,19 @@ import click
 import summary
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from clme.errors import UserError
 from clme.files import write_text
 
 ROOT = Path(__file__).parents[2]
 
 
-def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None) -> str:
+def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None, plot: str) -> str:
     """Return the page as Markdown.
 
     Args:
         found: what `benchmarks/engine` has written.
         scaling: what `scaling.py` has written, if it has.
+        plot: the name of the plot's file, beside the page.
     """
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, undefined=StrictUndefined, keep_trailing_newline=True)
@@ -40,6 +47,7 @@ def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None) -> str:
         equality=_equality(found),
         failed=list(_failed(found)),
         scaling=scaling,
+        plot=plot,
     )
 
 
@@ -97,20 +105,55 @@ def _failed(found: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{one['dataset']} {one['row']}, {one['way']}: {case}: {reason}"
 
 
+def merged(paths: Sequence[Path]) -> dict[str, Any]:
+    """Put together what was measured on different datasets.
+
+    Raises:
+        UserError: the files are of different settings, or of the same dataset.
+    """
+    found: dict[str, Any] = json.loads(paths[0].read_text(encoding="utf-8"))
+    for path in paths[1:]:
+        other = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in other["about"].items():
+            if name not in _OF_A_RUN and value != found["about"].get(name):
+                raise UserError(
+                    f"{path}: its {name} is {value}, that of {paths[0]} {found['about'].get(name)}"
+                )
+        twice = sorted(set(found["texts"]) & set(other["texts"]))
+        if twice:
+            raise UserError(f"{path}: {twice[0]} is measured in {paths[0]} too; give one file for a dataset")
+        found["texts"] |= other["texts"]
+        found["measured"] += other["measured"]
+        found["equality"] += other["equality"]
+    return found
+
+
+_OF_A_RUN = ("date", "load_before", "matmul_peak")
+
+
 @click.command(help=__doc__)
 @click.argument(
     "measured",
+    metavar="[FILE]...",
+    nargs=-1,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    default=ROOT / "docs/performance.json",
 )
-def main(measured: Path) -> None:
-    """Write the page beside the JSON; scaling.json is taken from the same folder, if it is there."""
-    found = json.loads(measured.read_text(encoding="utf-8"))
-    curves = measured.with_name("scaling.json")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the page goes.")
+def main(measured: tuple[Path, ...], output: Path | None) -> None:
+    """Write the page and the plot; scaling.json is taken from the first file's folder, if it is there."""
+    paths = measured or (ROOT / "docs/performance.json",)
+    found = merged(paths)
+    output = output or paths[0].with_suffix(".md")
+    curves = paths[0].with_name("scaling.json")
     scaling = json.loads(curves.read_text(encoding="utf-8")) if curves.exists() else None
-    write_text(measured.with_suffix(".md"), page(found, scaling))
-    click.echo(measured.with_suffix(".md"))
+    plot = output.with_suffix(".svg")
+    summary.plot(found, plot)
+    write_text(output, page(found, scaling, plot.name))
+    click.echo(output)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"Error: {error}") from None

@@ -19,6 +19,7 @@ from clme.study import baseline
 from clme.study.parts import in_parts
 from clme.study.settings import BaselineSettings, Compute, Selection
 
+SIGNALLED = str(Path(__file__).parents[1] / "signalled.py")
 CLME = Path(sys.executable).with_name("clme")
 SETTINGS = BaselineSettings(
     model="tiny",
@@ -26,23 +27,6 @@ SETTINGS = BaselineSettings(
     compute=Compute(device="cpu", batch_cases=2),
     evaluation=Selection(timed_cases=0, fluency=False),
 )
-
-# As a batch system does, sends a signal to all processes of the job; here when the first batch is finished.
-SIGNALLED = """
-import os, sys
-from clme import cli
-from clme.study.journal import Journal
-
-write, number = Journal.write, int(sys.argv.pop())
-
-def signalled(self, key, value):
-    write(self, key, value)
-    if key.startswith("batch"):
-        os.killpg(0, number)
-
-Journal.write = signalled
-cli.main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +48,7 @@ def keys(folder):
 def test_a_job_that_is_told_to_stop_finishes_its_batch(tiny_models, cases, tmp_path, number):
     """In the shell of the rules, which is told to stop as well, and so is what writes the log."""
     model = tiny_models["llama"]
-    options = [*arguments(model, cases, tmp_path), str(int(number))]
-    command = shlex.join([sys.executable, "-c", SIGNALLED, *options])
+    command = shlex.join([sys.executable, SIGNALLED, str(int(number)), *arguments(model, cases, tmp_path)])
     shell = f"set -euo pipefail; trap '' TERM; {command} 2>&1 | tee {tmp_path}/log"
     done = subprocess.run(
         ["bash", "-c", shell],

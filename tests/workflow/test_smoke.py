@@ -1,7 +1,9 @@
 """The whole DAG on tiny random models of all three families, from the offline corpora to the end."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +13,9 @@ import yaml
 import tiny
 from clme.editors import registry
 from clme.files import read_parquet
+from clme.stopping import SIGNALS
 from clme.study.schema import EDITS, METRICS
-from workflows import PRESETS, planned, snakemake
+from workflows import PRESETS, ROOT, planned, snakemake
 
 SUBMIT = Path(__file__).with_name("submit")
 SMOKE = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
@@ -82,6 +85,29 @@ def test_a_second_run_has_nothing_to_do(study):
     code, said = snakemake(study, "--cores", 2)
     assert code == 0
     assert "Nothing to be done" in said
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_job_that_is_told_to_stop_with_all_around_it_goes_on(study, number):
+    """Snakemake, the rule's shell and what writes the log are told, too, as in a job of a batch system."""
+    baseline = study / "results/baselines/tiny-llama/cnle.parquet"
+    before = baseline.read_bytes()
+    baseline.unlink()
+    shutil.rmtree(study / "results/journals/baselines/tiny-llama/cnle")
+    told = study / "told/clme"
+    told.parent.mkdir(exist_ok=True)
+    script = f'exec "{sys.executable}" "{ROOT / "tests/signalled.py"}" {int(number)} "$@"'
+    told.write_text(f"#!/bin/sh\n{script}\n")
+    told.chmod(0o755)
+    target = ("--cores", 1, baseline.relative_to(study))
+    path = f"{told.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    code, said = snakemake(study, *target, own_group=True, PATH=path)
+    assert code == 1, said
+    log = (study / "results/logs/baseline/tiny-llama.cnle.log").read_text().splitlines()
+    assert log[-1].endswith(f"4 of 6 cases are done; stopped by {number.name}; a rerun goes on from here")
+    code, said = snakemake(study, *target)
+    assert code == 0, said
+    assert baseline.read_bytes() == before
 
 
 def test_a_lost_stage_reruns_itself_and_what_follows(study):

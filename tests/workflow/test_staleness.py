@@ -130,6 +130,18 @@ def test_a_changed_local_model_is_noticed(clone):
         weights.unlink()
 
 
+def test_a_changed_file_of_a_local_corpus_is_noticed(clone):
+    corpus = clone.folder / "corpus"
+    (corpus / "part").mkdir(parents=True)
+    (corpus / "part/a.json").write_text("{}")
+    target = "results/datasets/cnle/stages/extract.parquet"
+    local = ("--config", "datasets={cnle: {source: conala, path: corpus}}", "--rerun-triggers", "mtime")
+    clone.snakemake(*local, "--forcerun", "extract", "--", target)
+    assert planned(clone.snakemake(*local, "-n", "--", target)) == {}
+    (corpus / "part/a.json").write_text("[]")
+    assert planned(clone.snakemake(*local, "-n", "--", target)) == {"extract": 1}
+
+
 def test_another_clone_takes_second_moments_from_the_cache(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     stored = {"SNAKEMAKE_OUTPUT_CACHE": str(cache)}

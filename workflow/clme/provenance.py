@@ -65,9 +65,9 @@ def _scanned(name: str) -> tuple[str, frozenset[str]]:
 def _scan(source: Path, function: str, state: tuple[int, int]) -> tuple[str, frozenset[str]]:
     del state  # of the file: what is known of it holds for as long as it isn't changed
     content = source.read_bytes()
-    tree: ast.AST = ast.parse(content)
+    tree = ast.parse(content)
     if function:
-        tree = _used_by(function, ast.parse(content))
+        tree = _used_by(function, tree)
         content = ast.unparse(tree).encode()
     return hashlib.sha256(content).hexdigest(), frozenset(_imports(tree))
 

@@ -87,10 +87,21 @@ def dataset_settings(wildcards):
     return study.datasets[wildcards.dataset].model_dump_json()
 
 
-def corpus_of(wildcards):
-    """The raw material of a dataset's source."""
+def corpus_folder(wildcards):
+    """The folder of a dataset's raw material."""
     chosen = study.datasets[wildcards.dataset]
     return chosen.path or f"results/corpora/{chosen.source}"
+
+
+def corpus_of(wildcards):
+    """The same as input; of a folder that no job makes the files, by whose content results are shared."""
+    folder = corpus_folder(wildcards)
+    if study.datasets[wildcards.dataset].path is None:
+        return folder
+    return (
+        sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+        or folder
+    )
 
 
 def encoder_of(wildcards):

@@ -47,10 +47,11 @@ rule extract:
         "../../envs/data.yaml"
     params:
         code=code("datasets:extract"),
+        corpus=corpus_folder,
         settings=dataset_settings,
         seed=study.seed,
     shell:
-        "clme dataset extract {input} --name {wildcards.dataset} --settings {params.settings:q}"
+        "clme dataset extract {params.corpus} --name {wildcards.dataset} --settings {params.settings:q}"
         " --seed {params.seed} --output {output} 2>&1 | tee {log}"
 
 
@@ -260,11 +261,12 @@ rule released:
         "../../envs/data.yaml"
     params:
         code=code("datasets:released"),
+        corpus=corpus_folder,
         settings=dataset_settings,
         seed=study.seed,
         folds=study.folds,
         encoder=encoder_option,
     shell:
-        "clme dataset released {input.archive} --name {wildcards.dataset} --settings {params.settings:q}"
+        "clme dataset released {params.corpus} --name {wildcards.dataset} --settings {params.settings:q}"
         " --seed {params.seed} --folds {params.folds} {params.encoder}"
         " --published {input.published} --output {output.cases} 2>&1 | tee {log}"

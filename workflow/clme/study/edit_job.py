@@ -169,7 +169,7 @@ class _Job:
         self.label = f"{row} {settings.model}/{settings.dataset} fold {settings.fold}{part}"
 
     def measure(self, journal: Journal, timed: set[str], files: Mapping[str, Path]) -> None:
-        """Edit the timed cases one at a time, after one edit to warm up and without shortcuts."""
+        """Edit the timed cases one at a time and without shortcuts; before them one token, to warm up."""
         cases = [case for case in self._loaded.cases if case.case.case_id in timed]
         waiting = [case for case in cases if _cost_key(case) not in journal.records]
         if not waiting:
@@ -178,7 +178,9 @@ class _Job:
         editor = make_editor(self._settings)
         editor.load(self._loaded.decoder, {kind: files[kind] for kind in needed})
         meter = Meter(self._loaded.decoder.device)
-        if all(_changes_nothing(found) for found in self._edit([waiting[0]], editor)):
+        first = request_of(waiting[0])
+        made = editor.edit(self._loaded.decoder, [replace(first, target=first.target[:1])])
+        if all(map(_changes_nothing, made)):
             return
         turns = Turns()
         with Progress(f"{self.label}, timing", len(cases), "edit", len(cases) - len(waiting)) as progress:

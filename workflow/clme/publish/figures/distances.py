@@ -48,10 +48,11 @@ def _curves(axis: Axes, found: pd.DataFrame, first: bool) -> None:
     axis.axvline(radius, color=style.INK, linestyle=":", linewidth=0.9)
     within = [100 * float((values <= radius).mean()) for values in (near, far)]
     said = f"fires: {within[0]:.0f}% of rephrases,\n{within[1]:.0f}% of neighbours"
-    axis.text(0.97, 0.05, said, transform=axis.transAxes, ha="right", va="bottom", fontsize=6)
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+    axis.text(0.97, 0.05, said, transform=axis.transAxes, ha="right", va="bottom", fontsize=6, bbox=behind)
     if first:
         text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5}
-        axis.annotate("rephrase", _at(near, 0.8), xytext=(-3, 1), color=REPHRASE, ha="right", **text)
+        axis.annotate("rephrase", _at(near, 0.8), xytext=(-5, 3), color=REPHRASE, ha="right", **text)
         axis.annotate("neighbour", _at(far, 0.55), xytext=(3, -5), color=NEIGHBOUR, **text)
     axis.set_xlim(0, max(float(np.quantile(np.r_[near, far], 0.99)), 1.2 * radius) * 1.03)
     axis.set_ylim(0, 102)

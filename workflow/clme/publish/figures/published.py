@@ -18,7 +18,7 @@ def figure_published(results: Results) -> Figure:
     found = found[(found["metric"] == "em") & (found["table"] != "table5")]
     found = found.drop_duplicates(["model", "dataset", "editor", "dimension"])
     datasets = list(results.datasets)
-    figure, axes = style.panels(len(datasets), 3, style.COLUMN, 0.6 + 1.15 * len(datasets))
+    figure, axes = style.panels(len(datasets), 3, style.PAGE, 0.6 + 1.5 * len(datasets))
     marks: dict[Axes, list[tuple[float, float, str]]] = {}
     for row, dataset in enumerate(datasets):
         for place, dimension in enumerate(_DIMENSIONS):
@@ -40,7 +40,7 @@ def figure_published(results: Results) -> Figure:
     style.settle(figure)
     for axis, points in marks.items():
         if points:
-            style.label_points(axis, points, 5)
+            style.label_points(axis, points, 6)
     return figure
 
 

@@ -17,7 +17,7 @@ _PANELS = (
 def figure_strata(results: Results) -> Figure:
     """A row for each factor, a column for each dataset."""
     datasets = results.datasets
-    figure, axes = style.panels(len(_PANELS), len(datasets), style.COLUMN, 3.5, sharex=False)
+    figure, axes = style.panels(len(_PANELS), len(datasets), style.COLUMN, 4.2, sharex=False)
     for row, (factor, dimension, label, digits) in enumerate(_PANELS):
         for place, dataset in enumerate(datasets):
             axis = axes[row][place]
@@ -52,7 +52,7 @@ def _lines(axis: Axes, results: Results, found: pd.DataFrame) -> None:
         axis.plot(mean.index, mean, marker=style.marker(editor), markersize=3, color=colour, linewidth=0.9)
         ends.append((float(mean.iloc[-1]), editor))
         last = max(last, int(mean.index[-1]))
-    for y, (value, editor) in zip(style.spread([value for value, _ in ends], 7.5), ends, strict=True):
+    for y, (value, editor) in zip(style.spread([value for value, _ in ends], 6.5, 103), ends, strict=True):
         axis.annotate(names.editor(editor), (last, value), xytext=(last + 0.15, y), fontsize=6, va="center",
                       color=style.colour(editor), annotation_clip=False)  # fmt: skip
     axis.set_xlim(-0.3, last + 1.5)

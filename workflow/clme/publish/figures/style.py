@@ -134,15 +134,19 @@ def name_panels(axes: Sequence[Sequence[Axes]], rows: Sequence[str], columns: Se
             )
 
 
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Return heights for labels of `values`, in their order: near them and at least `gap` apart."""
+def spread(values: Sequence[float], gap: float, highest: float) -> list[float]:
+    """Return heights for labels of `values`, in their order: near them, `gap` apart, none above `highest`."""
     order = sorted(range(len(values)), key=lambda number: values[number])
     placed = list(values)
     for before, number in pairwise(order):
         placed[number] = max(placed[number], placed[before] + gap)
     # What was pushed up is let down again as a whole, so that labels stay around their values.
     excess = sum(placed[number] - values[number] for number in order) / max(len(order), 1)
-    return [height - excess for height in placed]
+    placed = [height - excess for height in placed]
+    above = highest + gap
+    for number in reversed(order):
+        above = placed[number] = min(placed[number], above - gap)
+    return placed
 
 
 def label_points(axis: Axes, points: Sequence[tuple[float, float, str]], size: float) -> None:

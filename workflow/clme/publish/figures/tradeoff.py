@@ -14,7 +14,7 @@ _METRIC = "rougeL"
 def figure_tradeoff(results: Results) -> Figure:
     """Generalization against specificity, with effectiveness as the markers' size; ROUGE-L."""
     models, datasets = results.models, results.datasets
-    figure, axes = style.panels(len(models), len(datasets), style.COLUMN, 0.5 + 1.55 * len(models))
+    figure, axes = style.panels(len(models), len(datasets), style.COLUMN, 0.5 + 1.95 * len(models))
     marks: dict[Axes, list[tuple[float, float, str]]] = {}
     for row, model in enumerate(models):
         for place, dataset in enumerate(datasets):

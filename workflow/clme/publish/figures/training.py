@@ -17,17 +17,16 @@ _UNITS = {"malmen": "training step"}
 
 
 def figure_training(results: Results) -> Figure:
-    """A row for each editor that trains, a column for each dataset; thin lines are models and folds."""
+    """A row for each dataset, a column for each editor that trains; thin lines are models and folds."""
     editors = [name for name in results.editors() if name in _QUANTITIES]
-    figure, axes = style.panels(
-        len(editors), len(results.datasets), style.COLUMN, 1.25 * len(editors) + 0.4, sharex=False
-    )
-    for row, editor in zip(axes, editors, strict=True):
-        for axis, dataset in zip(row, results.datasets, strict=True):
-            found = results.training
+    datasets, found = results.datasets, results.training
+    height = 1.3 * len(datasets) + 0.4
+    figure, axes = style.panels(len(datasets), len(editors), style.PAGE, height, sharex=False)
+    for row, dataset in zip(axes, datasets, strict=True):
+        for axis, editor in zip(row, editors, strict=True):
             _panel(axis, editor, found[(found["editor"] == editor) & (found["dataset"] == dataset)])
         row[0].set_ylabel("held-out cases (%)", fontsize=7)
-    style.name_panels(axes, [names.editor(editor) for editor in editors], list(results.datasets.values()))
+    style.name_panels(axes, list(datasets.values()), [names.editor(editor) for editor in editors])
     return figure
 
 
@@ -43,10 +42,10 @@ def _panel(axis: Axes, editor: str, found: pd.DataFrame) -> None:
         axis.plot(mean.index, mean, dashes, color=colour, linewidth=1.1)
         ends.append((float(mean.iloc[-1]), quantity))
         last = max(last, float(mean.index[-1]))
-    for y, (value, quantity) in zip(style.spread([value for value, _ in ends], 14), ends, strict=True):
-        axis.annotate(quantity, (last, value), xytext=(1.03 * last, y), fontsize=5.5, va="center",
+    for y, (value, quantity) in zip(style.spread([value for value, _ in ends], 14, 103), ends, strict=True):
+        axis.annotate(quantity, (last, value), xytext=(1.03 * last, y), fontsize=6, va="center",
                       color=colour, annotation_clip=False)  # fmt: skip
-    axis.set_xlim(0, 1.5 * last)
+    axis.set_xlim(0, 1.3 * last)
     axis.set_xlabel(_UNITS.get(editor, "epoch"), fontsize=7)
     axis.set_ylim(-4, 106)
     axis.set_yticks([0, 50, 100])

@@ -2,7 +2,8 @@
 const { default: DataTable } = await import(document.getElementById("datatables").textContent);
 
 for (const table of document.querySelectorAll("table.exhibit")) {
-  new DataTable(table, { paging: false, searching: false, info: false, order: [], autoWidth: false });
+  const titleRow = table.tHead.rows.length - 1;
+  new DataTable(table, { paging: false, searching: false, info: false, order: [], autoWidth: false, titleRow });
 }
 
 const data = await unpack(document.getElementById("data").textContent);
