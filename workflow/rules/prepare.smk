@@ -1,5 +1,6 @@
 # What editors need before they edit, one rule per kind; files are named by a digest of their settings, so
 # that editors with equal needs share them. `clme.study.needs` says how a kind is added.
+# They have priority, so that at the end there are edits enough to fill all cores.
 # `trap`: where a batch system sends SIGTERM to all processes of a job, `clme` stops after a batch (see
 # clme.stopping), and what writes its log lives on till then.
 
@@ -13,6 +14,7 @@ rule contexts:
         "results/logs/contexts/{model}.{digest}.log",
     benchmark:
         "results/benchmarks/contexts/{model}.{digest}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     resources:
@@ -63,6 +65,7 @@ rule moments:
         "results/logs/moments/{model}.{digest}.log",
     benchmark:
         "results/benchmarks/moments/{model}.{digest}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     threads: workflow.cores
@@ -96,6 +99,7 @@ rule representations:
         "results/logs/representations/{model}.{dataset}.{digest}.log",
     benchmark:
         "results/benchmarks/representations/{model}.{dataset}.{digest}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
@@ -123,6 +127,7 @@ rule values:
         "results/logs/values/{model}.{dataset}.fold{fold}.{digest}.log",
     benchmark:
         "results/benchmarks/values/{model}.{dataset}.fold{fold}.{digest}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
@@ -151,6 +156,7 @@ rule fired:
         "results/logs/fired/{model}.{dataset}.fold{fold}.{digest}.log",
     benchmark:
         "results/benchmarks/fired/{model}.{dataset}.fold{fold}.{digest}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
@@ -180,6 +186,7 @@ rule state:
         "results/logs/state/{model}.{dataset}.{editor}.fold{fold}.{digest}.log",
     benchmark:
         "results/benchmarks/state/{model}.{dataset}.{editor}.fold{fold}.{digest}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores

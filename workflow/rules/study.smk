@@ -21,6 +21,7 @@ rule baseline:
         "results/logs/baseline/{model}.{dataset}.log",
     benchmark:
         "results/benchmarks/baseline/{model}.{dataset}.tsv"
+    priority: 1
     conda:
         "../../envs/model.yaml"
     threads: study.compute.threads or workflow.cores
