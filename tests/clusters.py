@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 SLURM = ROOT / "tests/slurm"
 CLUSTER = SLURM / "cluster"
-PATIENCE = 240.0
+PATIENCE = 480.0
 """Seconds after which an outcome is no longer waited for; none should take half of that."""
 QUICK = {
     "slurm-init-seconds-before-status-checks": 1,

@@ -45,10 +45,10 @@ class Held(FineTuning):
         return super().edit(decoder, requests)
 
     def _obey(self, orders: Path) -> None:
-        if (orders / "take").exists():
-            self._taken = b"x" * (int((orders / "take").read_text()) * 1_000_000)
         if (orders / "hold").exists():
             _note(orders / "waiting", os.environ.get("SLURM_JOB_ID", ""), str(os.getpid()))
+        if (orders / "take").exists():
+            self._taken = b"x" * (int((orders / "take").read_text()) * 1_000_000)
         while (orders / "hold").exists():
             time.sleep(0.1)
             try:
