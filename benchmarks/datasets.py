@@ -118,10 +118,10 @@ def table(found: pd.DataFrame) -> str:
     lines.append("| --- | --- | ---: |" + " ---: |" * (len(parts) + 2))
     for (task, stage), rows in found.groupby(["task", "stage"], sort=False):
         at = rows.set_index("part")
-        cpu = [f" {at['cpu_seconds'][part]:.0f} |" if part in at.index else " |" for part in parts]
+        cpu = ["" if pd.isna(value) else f" {value:.0f}" for value in at["cpu_seconds"].reindex(parts)]
         last = at.loc[at.index.max()]
         lines.append(
-            f"| {task.upper()} | {stage} | {last['rows']:,.0f} |{''.join(cpu)} {last['seconds']:,.0f} |"
+            f"| {task.upper()} | {stage} | {last['rows']:,.0f} |{' |'.join(cpu)} | {last['seconds']:,.0f} |"
             f" {last['megabytes']:,.0f} |"
         )
     return "\n".join(lines)
