@@ -187,7 +187,7 @@ def test_everything_is_made(study):
         "metrics.parquet",
         "timings.parquet",
         "tables/table_4.tex",
-        "figures/figure_2.pdf",
+        "figures/figure_3.pdf",
     ):
         assert (results / name).stat().st_size > 0, name
     for row in ROWS:
