@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import prepared
 from clme.editors import registry
 from clme.study import costs
+from clme.study.settings import Compute
 
 ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "benchmarks/engine"
@@ -199,6 +201,27 @@ serve(Outside())
             "evaluation",
             "both" if one["way"] in ("together", "alone") else "fluency",
         }
+
+
+def test_a_study_gives_what_sides_can_read(tmp_path, monkeypatch):
+    """Its first fold's cases, and settings that a job understands."""
+    monkeypatch.syspath_prepend(str(ENGINE))
+    import inputs
+
+    monkeypatch.setattr(inputs, "ROOT", tmp_path)
+    study = inputs.read_study(ROOT / "config.yaml")
+    (model,) = study.models
+    wanted = inputs.needed(study, model, ["cnle"], ROWS)
+    for path in wanted:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    prepared.write_cases(tmp_path / "results/datasets/cnle/cases.parquet", count=8, folds=2)
+    found = inputs.of_study(study, model, ["cnle"], ROWS, 3, "bfloat16")
+    (dataset,) = found.datasets
+    assert [case.fold for case in dataset.cases] == [0, 0, 0]
+    assert dataset.rows.keys() == set(ROWS)
+    message = inputs.loading(found, dataset, 1, counting=False)
+    assert Compute.model_validate(message["compute"]).dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(

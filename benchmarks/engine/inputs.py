@@ -138,7 +138,7 @@ def of_study(
             for editor in editors
         }
         found.append(Dataset(dataset, task, tuple(cases), rows))
-    compute = study.compute.model_copy(update={"dtype": dtype})
+    compute = study.compute.of_a_job().model_copy(update={"dtype": dtype})
     folder = ROOT / f"results/models/{model}"
     return Inputs(folder, model, study.seed, study.protocol, compute, tuple(found))
 
