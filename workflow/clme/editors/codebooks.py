@@ -15,7 +15,8 @@ from clme.editors.base import Editor, EditorConfig, Failure, Need, Request
 from clme.editors.losses import target_loss
 from clme.edits import Codebook, Edit
 from clme.keys import KeyEncoder
-from clme.models.decoder import Context, Decoder, Site, padded
+from clme.models.context import Context
+from clme.models.decoder import Decoder, Site, padded
 from clme.randomness import generator
 from clme.representations import Pool, Pooled, Representations, represent, watch
 from clme.tensors import read_tensor_metadata, read_tensors

@@ -15,7 +15,8 @@ from torch import Tensor
 from clme.editors.base import Request, TrainingCase
 from clme.editors.losses import target_loss
 from clme.errors import UserError
-from clme.models.decoder import Context, Decoder, Hook, Site, padded
+from clme.models.context import Context
+from clme.models.decoder import Decoder, Hook, Site, padded
 from clme.tensors import read_tensors, write_tensors
 
 NEIGHBOUR_TOKENS = 16

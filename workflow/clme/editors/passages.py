@@ -11,7 +11,8 @@ from clme.editors.base import Request
 from clme.editors.contexts import Contexts
 from clme.editors.losses import target_loss
 from clme.edits import Edit, edit_hooks
-from clme.models.decoder import Context, Decoder, padded
+from clme.models.context import Context
+from clme.models.decoder import Decoder, padded
 
 KlPrompt = Literal["subject", "prompt"]
 

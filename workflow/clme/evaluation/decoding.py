@@ -12,7 +12,8 @@ from torch import Tensor
 
 from clme.edits import Edit, Fired, edit_hooks
 from clme.evaluation.sampling import Sampler
-from clme.models.decoder import Context, Decoder, padded
+from clme.models.context import Context
+from clme.models.decoder import Decoder, padded
 from clme.padding import alike
 
 _HEAD_POSITIONS = 256

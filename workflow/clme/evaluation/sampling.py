@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clme.models.decoder import Context
+from clme.models.context import Context
 from clme.randomness import generator
 
 Step = Callable[[Tensor, Tensor, Context], tuple[Tensor, Context]]

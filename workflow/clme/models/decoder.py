@@ -1,35 +1,28 @@
 """A causal language model as an editor needs it: layer by layer, with caches and interventions.
 
-This is the one file that knows the internals of `transformers`. It relies on a structure, not on a
-model's name: token embeddings, a list of layers that are called with rotary position embeddings and
-write their keys and values to a cache, a final norm, an output head. `Decoder` compares itself with
-the model's own forward pass before it is used, so that a model with another structure is refused
-instead of being run wrongly.
+This file and `attention.py` know the internals of `transformers`, and no other does. It relies on a
+structure, not on a model's name: token embeddings, a list of layers that are called with rotary position
+embeddings and write their keys and values to a cache, a final norm, an output head. `Decoder` compares
+itself with the model's own forward pass before it is used, so that a model with another structure is
+refused instead of being run wrongly.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from clme.errors import UserError, first_line
 from clme.models.attention import share_heads
+from clme.models.context import Context, Past
 
 Hook = Callable[[Tensor, Tensor], Tensor | None]
 """Called with a module's input [rows, tokens, d_in] and output [rows, tokens, d_out]; may replace it."""
-
-
-_FEW = 8
-"""So many new tokens of a row, the beams of a text at most, come one step after the other."""
-_ROOM = 64
-"""For so many of them there is room before all is moved to a larger place."""
 
 
 class Site(NamedTuple):
@@ -42,104 +35,18 @@ class Site(NamedTuple):
         return f"layers.{self.layer}.{self.module}"
 
 
-class _Room:
-    """Keys and values of one layer, with room behind them for tokens that come a few at a time.
-
-    Args:
-        keys: [rows, heads, slots, head_dim], and `values` alike.
-    """
-
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self._used = keys.shape[2]
-        self._held = [pad(one, (0, 0, 0, _ROOM)) for one in (keys, values)]
-
-    def fits(self, slots: int, new: int) -> bool:
-        """Whether so many tokens can follow these slots, behind which nothing else was written."""
-        writable = torch.is_inference_mode_enabled() or not self._held[0].is_inference()
-        return writable and slots == self._used and slots + new <= self._held[0].shape[2]
-
-    def append(self, keys: Tensor, values: Tensor) -> "_Past":
-        """Write new tokens behind the others; what was returned before stays as it is."""
-        start, self._used = self._used, self._used + keys.shape[2]
-        for held, new in zip(self._held, (keys, values), strict=True):
-            held[:, :, start : self._used] = new
-        read = [held[:, :, : self._used] for held in self._held]
-        return _Past(read[0], read[1], self)
-
-
-class _Past(NamedTuple):
-    """Keys and values of one layer, each [rows, heads, slots, head_dim], and the room that they are in."""
-
-    keys: Tensor
-    values: Tensor
-    room: _Room | None = None
-
-    def followed(self, keys: Tensor, values: Tensor) -> "_Past":
-        """Return these and the new tokens', in place where that is worth it and loses nothing."""
-        slots, new = self.keys.shape[2], keys.shape[2]
-        if torch.is_grad_enabled() or new > _FEW:
-            return _Past(torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2))
-        fits = self.room is not None and self.room.fits(slots, new)
-        room = self.room if self.room is not None and fits else _Room(self.keys, self.values)
-        return room.append(keys, values)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the rows of a batch have read so far.
-
-    Attributes:
-        layers: for each layer its keys and values, each [rows, heads, slots, head_dim]; None for a
-            layer that was not run.
-        valid: [rows, slots], False where a slot holds padding or a token that was taken back.
-    """
-
-    layers: tuple[_Past | None, ...]
-    valid: Tensor
-
-    def rows(self, index: Tensor) -> "Context":
-        """Select rows, or repeat them, by a vector of row numbers."""
-        layers = tuple(past and _Past(past.keys[index], past.values[index]) for past in self.layers)
-        return Context(layers, self.valid[index])
-
-    def without(self, taken_back: Tensor) -> "Context":
-        """Take tokens back: [rows, slots], True where a token is to be forgotten."""
-        return Context(self.layers, self.valid & ~taken_back)
-
-    def joined(self, other: "Context") -> "Context":
-        """Put the layers that only `other` holds beside this context's; both must have the same slots."""
-        layers = tuple(mine or theirs for mine, theirs in zip(self.layers, other.layers, strict=True))
-        return Context(layers, self.valid)
-
-    @staticmethod
-    def stacked(contexts: Sequence["Context"]) -> "Context":
-        """Put rows of several contexts, which hold the same layers, one below the other."""
-        slots = max(context.valid.shape[1] for context in contexts)
-
-        def widened(tensors: Sequence[Tensor]) -> Tensor:
-            return torch.cat([pad(one, (0, 0, 0, slots - one.shape[2])) for one in tensors])
-
-        layers = []
-        for together in zip(*(context.layers for context in contexts), strict=True):
-            held = [one for one in together if one is not None]
-            keys, values = ([getattr(one, name) for one in held] for name in ("keys", "values"))
-            layers.append(_Past(widened(keys), widened(values)) if held else None)
-        valid = torch.cat([pad(one.valid, (0, slots - one.valid.shape[1])) for one in contexts])
-        return Context(tuple(layers), valid)
-
-
 class _Reading:
     """The cache that attention modules see during one pass: the past, then the new tokens."""
 
     def __init__(self, past: Context | None, layers: int) -> None:
         self._past = past.layers if past is not None else (None,) * layers
-        self.layers: list[_Past | None] = [None] * layers
+        self.layers: list[Past | None] = [None] * layers
 
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         past = self._past[layer_idx]
-        now = _Past(keys, values) if past is None else past.followed(keys, values)
+        now = Past(keys, values) if past is None else past.followed(keys, values)
         self.layers[layer_idx] = now
         return now.keys, now.values
 
@@ -169,7 +76,7 @@ class Decoder:
         self.device = self.embedding.weight.device
         self.dtype = self.embedding.weight.dtype
         self.max_tokens: int = model.config.max_position_embeddings
-        self._check()
+        self._take_over()
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto", dtype: str = "float32") -> Self:
@@ -212,7 +119,8 @@ class Decoder:
         return found[0]
 
     @torch.no_grad()
-    def _check(self) -> None:
+    def _take_over(self) -> None:
+        """Replace the model's attention, and make sure that layer by layer it says what it said itself."""
         kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
             raise UserError(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from clme.editors.contexts import STARTS, TOKENS, TOP_K, Contexts
 from clme.evaluation.sampling import Sampler
-from clme.models.decoder import Context, Decoder, padded
+from clme.models.context import Context
+from clme.models.decoder import Decoder, padded
 from clme.models.text import Tokenizer
 from clme.study.prepare import Preparation
 

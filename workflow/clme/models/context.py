@@ -1,0 +1,100 @@
+"""What the rows of a batch have read so far: the keys and values of each layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+_FEW = 8
+"""So many new tokens of a row, the beams of a text at most, come one step after the other."""
+_ROOM = 64
+"""For so many of them there is room before all is moved to a larger place."""
+
+
+class _Room:
+    """Keys and values of one layer, with room behind them for tokens that come a few at a time.
+
+    Args:
+        keys: [rows, heads, slots, head_dim], and `values` alike.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self._used = keys.shape[2]
+        self._held = [pad(one, (0, 0, 0, _ROOM)) for one in (keys, values)]
+
+    def fits(self, slots: int, new: int) -> bool:
+        """Whether so many tokens can follow these slots, behind which nothing else was written."""
+        writable = torch.is_inference_mode_enabled() or not self._held[0].is_inference()
+        return writable and slots == self._used and slots + new <= self._held[0].shape[2]
+
+    def append(self, keys: Tensor, values: Tensor) -> "Past":
+        """Write new tokens behind the others; what was returned before stays as it is."""
+        start, self._used = self._used, self._used + keys.shape[2]
+        for held, new in zip(self._held, (keys, values), strict=True):
+            held[:, :, start : self._used] = new
+        read = [held[:, :, : self._used] for held in self._held]
+        return Past(read[0], read[1], self)
+
+
+class Past(NamedTuple):
+    """Keys and values of one layer, each [rows, heads, slots, head_dim], and the room that they are in."""
+
+    keys: Tensor
+    values: Tensor
+    room: _Room | None = None
+
+    def followed(self, keys: Tensor, values: Tensor) -> "Past":
+        """Return these and the new tokens', in place where that is worth it and loses nothing."""
+        slots, new = self.keys.shape[2], keys.shape[2]
+        if torch.is_grad_enabled() or new > _FEW:
+            return Past(torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2))
+        fits = self.room is not None and self.room.fits(slots, new)
+        room = self.room if self.room is not None and fits else _Room(self.keys, self.values)
+        return room.append(keys, values)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the rows of a batch have read so far.
+
+    Attributes:
+        layers: for each layer its keys and values, each [rows, heads, slots, head_dim]; None for a
+            layer that was not run.
+        valid: [rows, slots], False where a slot holds padding or a token that was taken back.
+    """
+
+    layers: tuple[Past | None, ...]
+    valid: Tensor
+
+    def rows(self, index: Tensor) -> "Context":
+        """Select rows, or repeat them, by a vector of row numbers."""
+        layers = tuple(past and Past(past.keys[index], past.values[index]) for past in self.layers)
+        return Context(layers, self.valid[index])
+
+    def without(self, taken_back: Tensor) -> "Context":
+        """Take tokens back: [rows, slots], True where a token is to be forgotten."""
+        return Context(self.layers, self.valid & ~taken_back)
+
+    def joined(self, other: "Context") -> "Context":
+        """Put the layers that only `other` holds beside this context's; both must have the same slots."""
+        layers = tuple(mine or theirs for mine, theirs in zip(self.layers, other.layers, strict=True))
+        return Context(layers, self.valid)
+
+    @staticmethod
+    def stacked(contexts: Sequence["Context"]) -> "Context":
+        """Put rows of several contexts, which hold the same layers, one below the other."""
+        slots = max(context.valid.shape[1] for context in contexts)
+
+        def widened(tensors: Sequence[Tensor]) -> Tensor:
+            return torch.cat([pad(one, (0, 0, 0, slots - one.shape[2])) for one in tensors])
+
+        layers = []
+        for together in zip(*(context.layers for context in contexts), strict=True):
+            held = [one for one in together if one is not None]
+            keys, values = ([getattr(one, name) for one in held] for name in ("keys", "values"))
+            layers.append(Past(widened(keys), widened(values)) if held else None)
+        valid = torch.cat([pad(one.valid, (0, slots - one.valid.shape[1])) for one in contexts])
+        return Context(tuple(layers), valid)
