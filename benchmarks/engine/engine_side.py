@@ -1,7 +1,7 @@
 """This package's engine as a side of the benchmark: see `protocol.py`."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from gauge import Gauge, matmul_peak
 from protocol import serve
+from torch import Tensor
 
 from clme.editors import registry
-from clme.editors.base import Editor, Failure
+from clme.editors.base import Editor, Failure, Request
 from clme.editors.codebooks import CodebookEditor, optimise
 from clme.edits import Edit
 from clme.evaluation.decoding import Continuation
 from clme.evaluation.protocol import PROTOCOLS
 from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
-from clme.padding import alike
+from clme.padding import Result, in_groups
 from clme.representations import Pooled, Representations
 from clme.study.batches import plan
 from clme.study.cases import Case, EncodedCase, encode
@@ -168,15 +169,14 @@ class EngineSide:
         return dict(zip(names, found, strict=True)), failed
 
     def _edited(self, editor: Editor, batch: Sequence[EncodedCase]) -> list[Edit | Failure]:
-        found: dict[int, Edit | Failure] = {}
-        for portion in self._portions(batch):
-            requests = [request_of(batch[number]) for number in portion]
-            found |= zip(portion, editor.edit(self._decoder, requests), strict=True)
-        return [found[number] for number in range(len(batch))]
+        return self._in_groups(batch, lambda requests: editor.edit(self._decoder, requests))
 
-    def _portions(self, batch: Sequence[EncodedCase]) -> list[list[int]]:
-        """Return the numbers of those that are edited together, as the study's jobs do."""
-        return alike([len(case.request.target) for case in batch], self._compute.padding)
+    def _in_groups(
+        self, batch: Sequence[EncodedCase], call: Callable[[list[Request]], Sequence[Result]]
+    ) -> list[Result]:
+        """Hand requests over together as the study's jobs do."""
+        targets = [len(case.request.target) for case in batch]
+        return in_groups(list(map(request_of, batch)), targets, self._compute.padding, call)
 
     def _share(self, gauge: Gauge, row: str, editor: CodebookEditor, cases: Sequence[EncodedCase]) -> None:
         """Optimise the values, and run the prompts under them, if this is the first row that needs them."""
@@ -184,22 +184,19 @@ class EngineSide:
         if digest in self._shared and self._shared[digest].owner != row:
             return
         site = self._decoder.site(editor.config.layer, editor.config.module)
-        values, losses, names = [], [], []
+
+        def optimised(requests: list[Request]) -> list[tuple[Tensor, Tensor]]:
+            made = optimise(self._decoder, site, editor.config, editor.seed, requests)
+            return list(zip(made.values, made.losses, strict=True))
+
+        made, names = [], []
         fired: dict[bool, Fired] = {False: {}, True: {}}
         for batch in plan(cases, self._compute.batch_cases, self._compute.edit_tokens):
-            for portion in self._portions(batch):
-                requests = [request_of(batch[number]) for number in portion]
-                made = gauge.run(
-                    "edit",
-                    lambda requests=requests: optimise(
-                        self._decoder, site, editor.config, editor.seed, requests
-                    ),
-                )
-                values.append(made.values)
-                losses.append(made.losses)
-                names += [request.case_id for request in requests]
+            made += gauge.run("edit", lambda batch=batch: self._in_groups(batch, optimised))
+            names += [case.case.case_id for case in batch]
         path = Path(self._folder.name) / f"{digest}.safetensors"
-        tensors = {"values": torch.cat(values), "losses": torch.cat(losses)}
+        values, losses = zip(*made, strict=True)
+        tensors = {"values": torch.stack(values), "losses": torch.stack(losses)}
         write_tensors(path, tensors, {"case_ids": names})
         self._shared[digest] = Shared(row, path, fired)
         if not _foresees(editor):
