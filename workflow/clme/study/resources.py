@@ -119,11 +119,23 @@ class JobResources:
 
     @cached_property
     def _forecast(self) -> "Forecast | None":
-        """None without torch: nothing can be edited then, and results can still be drawn."""
-        try:
-            from clme.study.forecast import A100, Forecast
-        except ModuleNotFoundError as error:
-            if error.name == "torch":
-                return None
-            raise
-        return Forecast(self._study, self._published, self._results, A100, missed=0.5)
+        return forecast_of(self._study, self._published, self._results)
+
+
+def forecast_of(study: StudyConfig, published: Path, results: Path) -> "Forecast | None":
+    """Return what jobs are laid out by: the forecast for an A100, with half of the expected tokens missed.
+
+    None without torch: nothing can be edited then, and results can still be drawn.
+
+    Args:
+        study: its configuration.
+        published: the paper's Table III.
+        results: the folder of the study's results, for the sizes of models that are there.
+    """
+    try:
+        from clme.study.forecast import A100, Forecast
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            return None
+        raise
+    return Forecast(study, published, results, A100, missed=0.5)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from clme.errors import UserError
 from clme.study.config import StudyConfig
+from clme.study.resources import forecast_of
 
 PART_OF_TIME = 0.5
 """Of the time that a job may take, what it is predicted to take at most: the forecast leaves things out."""
@@ -36,16 +37,12 @@ def numbers(study: StudyConfig, published: Path) -> dict[str, int]:
 def _forecast(
     study: StudyConfig, rows: list[tuple[str, str, str]], published: Path
 ) -> dict[tuple[str, str, str], int]:
-    try:
-        from clme.study.forecast import A100, Forecast
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
-            return {}  # nothing can be edited then, and results can still be drawn
-        raise
     assert study.compute.job_hours is not None
     hours = PART_OF_TIME * study.compute.job_hours
     # The models' own files aren't asked: they are downloaded after the jobs have been laid out.
-    forecast = Forecast(study, published, Path("nowhere"), A100, missed=0.5)
+    forecast = forecast_of(study, published, Path("nowhere"))
+    if forecast is None:
+        return {}
     try:
         return {row: math.ceil(forecast.edits(*row) / study.folds / hours) for row in rows}
     except UserError as error:
