@@ -46,6 +46,12 @@ class Workdir:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.runs: list[Run] = []
+
+    def abandon(self) -> None:
+        """Kill what still runs here, as after a test that has failed."""
+        for run in self.runs:
+            run.kill()
 
     @classmethod
     def create(cls, folder: Path) -> "Workdir":
@@ -139,6 +145,7 @@ class Run:
             self.process = subprocess.Popen(
                 command, cwd=workdir.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
+        workdir.runs.append(self)
 
     @property
     def said(self) -> str:

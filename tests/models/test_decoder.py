@@ -3,12 +3,14 @@ import shutil
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from clme.edits import Codebook, Dense, Edit, LowRank, edit_hooks
 from clme.errors import UserError
 from clme.models.decoder import Decoder, Site, padded
+from clme.sequences import edited
 
 FAMILIES = ["llama", "qwen2", "stablelm"]
 ROWS = [[5, 9, 33, 7, 101, 64, 12, 80], [17, 200, 3], [44, 6, 91, 150, 23]]
@@ -293,6 +295,28 @@ def test_damaged_weights_are_refused(tiny_models, tmp_path, damage):
 def test_an_unknown_device_is_refused(tiny_models):
     with pytest.raises(UserError, match="no model can be loaded from here onto abacus"):
         Decoder.load(tiny_models["llama"], device="abacus")
+
+
+def test_a_model_whose_layers_others_move_is_run_and_copied(tiny_models):
+    """Where layers are spread over accelerators, accelerate wraps them; here all are in the same place."""
+    plain = Decoder.load(tiny_models["llama"])
+    moved = AutoModelForCausalLM.from_pretrained(tiny_models["llama"])
+    for part in (moved, moved.model.embed_tokens, *moved.model.layers, moved.model.norm, moved.lm_head):
+        add_hook_to_module(part, AlignDevicesHook("cpu", io_same_device=part is moved))
+    moved = Decoder(moved)
+    ids, mask = padded(ROWS, plain.device)
+    delta = LowRank(plain.site(3, MODULE), torch.randn(64, 1), torch.randn(1, 128))
+    for decoder in (moved, edited(moved, Edit((delta,)))):
+        hidden, context = decoder.read(ids[:, :4], mask[:, :4])
+        hidden, _ = decoder.read(ids[:1, 4:], mask[:1, 4:], context.rows(torch.tensor([0])))
+        expected = plain if decoder is moved else edited(plain, Edit((delta,)))
+        whole, _ = expected.read(ids[:1], mask[:1])
+        torch.testing.assert_close(decoder.logits(hidden)[0], expected.logits(whole)[0, 4:])
+
+
+def test_layers_without_accelerators_are_not_spread(tiny_models):
+    with pytest.raises(UserError, match="raise `compute.accelerators`"):
+        Decoder.load(tiny_models["llama"], accelerators=2)
 
 
 def test_half_precision_runs(tiny_models):

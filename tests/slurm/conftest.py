@@ -36,4 +36,6 @@ def prepared(tmp_path_factory, cluster):  # noqa: ARG001 (without SLURM nothing 
 def workdir(prepared, tmp_path):
     """A copy of the prepared working directory."""
     shutil.copytree(prepared.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
-    return Workdir(tmp_path)
+    copy = Workdir(tmp_path)
+    yield copy
+    copy.abandon()

@@ -99,7 +99,7 @@ def started(cluster, tmp_path_factory):  # noqa: ARG001 (it must be there)
     (workdir.folder / "study.yaml").write_text(yaml.safe_dump(settings))
     run = submitting(workdir, "--cores", 2, "--groups", *GROUPS)
     yield workdir, run
-    run.kill()
+    workdir.abandon()
 
 
 @pytest.mark.usefixtures("started")

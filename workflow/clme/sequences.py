@@ -256,6 +256,6 @@ def edited(decoder: Decoder, edit: Edit) -> Decoder:
         if isinstance(delta, Dense):
             weight = delta.weight
         else:
-            weight = module.weight + (delta.left @ delta.right).to(module.weight.dtype)
-        module.weight = nn.Parameter(weight.to(module.weight.dtype), requires_grad=False)
+            weight = module.weight + (delta.left @ delta.right).to(module.weight)
+        module.weight = nn.Parameter(weight.to(module.weight), requires_grad=False)
     return made

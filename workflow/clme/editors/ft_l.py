@@ -74,13 +74,15 @@ class _Optimisation:
         self._decoder, self._site, self._config = decoder, site, config
         self._requests = list(requests)
         self._hidden, self._mask = hidden, mask
-        self._module = decoder.linear(site)
+        module = decoder.linear(site)
+        self._weight = module.weight.to(decoder.device)
+        self._bias = None if module.bias is None else module.bias.to(decoder.device)
 
     def run(self) -> list[Edit | Failure]:
         """Optimise until every request has stopped."""
         # In half precision the bounded change would be lost in rounding; so would Adam's steps.
-        original = self._module.weight.float()
-        bias = None if self._module.bias is None else self._module.bias.float()
+        original = self._weight.float()
+        bias = None if self._bias is None else self._bias.float()
         results: dict[int, Edit | Failure] = {}
         active = list(range(len(self._requests)))
         weights = original.repeat(len(active), 1, 1).requires_grad_(True)
@@ -117,7 +119,7 @@ class _Optimisation:
 
         def trained(x: Tensor, _: Tensor) -> Tensor:
             y = torch.bmm(x.to(weights.dtype), weights.mT).to(x.dtype)
-            return y if self._module.bias is None else y + self._module.bias
+            return y if self._bias is None else y + self._bias
 
         hooks = [(self._site, trained)]
         hidden, _ = self._decoder.read(

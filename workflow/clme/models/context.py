@@ -46,6 +46,10 @@ class Past(NamedTuple):
     values: Tensor
     room: _Room | None = None
 
+    def rows(self, index: Tensor) -> "Past":
+        """Select rows, or repeat them."""
+        return Past(self.keys[index], self.values[index])
+
     def followed(self, keys: Tensor, values: Tensor) -> "Past":
         """Return these and the new tokens', in place where that is worth it and loses nothing."""
         slots, new = self.keys.shape[2], keys.shape[2]
@@ -71,7 +75,7 @@ class Context:
 
     def rows(self, index: Tensor) -> "Context":
         """Select rows, or repeat them, by a vector of row numbers."""
-        layers = tuple(past and Past(past.keys[index], past.values[index]) for past in self.layers)
+        layers = tuple(past and past.rows(index.to(past.keys.device)) for past in self.layers)
         return Context(layers, self.valid[index])
 
     def without(self, taken_back: Tensor) -> "Context":

@@ -8,7 +8,7 @@ refused instead of being run wrongly.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -54,6 +54,8 @@ class _Reading:
 class Decoder:
     """Runs a frozen `transformers` causal language model from any layer to any layer.
 
+    Where its layers are spread over several devices, tensors are taken and given on the first one's.
+
     Args:
         model: the loaded model; its weights are frozen and never written to, its attention is replaced.
 
@@ -79,17 +81,22 @@ class Decoder:
         self._take_over()
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "auto", dtype: str = "float32") -> Self:
+    def load(
+        cls, folder: Path, *, device: str = "auto", dtype: str = "float32", accelerators: int = 1
+    ) -> Self:
         """Load a model folder (`config.json` and safetensors).
 
         Args:
             folder: a local model folder.
             device: a device's name in torch, or ``auto`` for the accelerator where there is one.
             dtype: ``float32``, ``bfloat16`` or ``float16``.
+            accelerators: over so many the layers are spread, where it is more than one.
 
         Raises:
-            UserError: no model can be loaded from the folder, or the device does not exist.
+            UserError: no model can be loaded from the folder, the device does not exist, or the model
+                does not fit on the accelerators.
         """
+        spread = {"device_map": "auto"} if accelerators > 1 else {}
         logging.disable_progress_bar()
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -98,11 +105,16 @@ class Decoder:
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
+                **spread,
             )
             model, report = loaded
             if report["missing_keys"]:  # transformers would make them up
                 raise ValueError(f"it lacks the weights {', '.join(sorted(report['missing_keys']))}")
-            model.to(_device(device))
+            if spread:
+                # Without an accelerator there is no map.
+                _refuse_offloading(getattr(model, "hf_device_map", {"model": "cpu"}), accelerators)
+            else:
+                model.to(_device(device))
         except Exception as error:  # damaged files raise all kinds
             raise UserError(
                 f"{folder}: no model can be loaded from here onto {device} ({first_line(error)})"
@@ -179,7 +191,10 @@ class Decoder:
         return Site(layer, module)
 
     def linear(self, site: Site) -> nn.Linear:
-        """Return the linear module at a site; its weight [d_out, d_in] is not to be written to."""
+        """Return the linear module at a site; its weight [d_out, d_in] is not to be written to.
+
+        It is where its layer is.
+        """
         module = self.layers[site.layer].get_submodule(site.module)
         assert isinstance(module, nn.Linear)
         return module
@@ -190,7 +205,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits [..., vocabulary] of the hidden states [..., d] that leave the last layer."""
-        return self.head(self.norm(hidden))
+        return self.head(self.norm(hidden)).to(self.device)
 
     def read(
         self,
@@ -243,7 +258,7 @@ class Decoder:
                     use_cache=True,
                     position_embeddings=rotary,
                 )
-        return hidden, Context(tuple(reading.layers), torch.cat([past, mask], dim=1))
+        return hidden.to(self.device), Context(tuple(reading.layers), torch.cat([past, mask], dim=1))
 
     @contextlib.contextmanager
     def _hooked(self, hooks: Sequence[tuple[Site, Hook]]) -> Iterator[None]:
@@ -254,10 +269,21 @@ class Decoder:
                 def adapted(
                     _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, hook: Hook = hook
                 ) -> Tensor | None:
-                    return hook(inputs[0], output)
+                    changed = hook(inputs[0].to(self.device), output.to(self.device))
+                    return None if changed is None else changed.to(output.device)
 
                 stack.callback(module.register_forward_hook(adapted).remove)
             yield
+
+
+def _refuse_offloading(places: Mapping[str, object], accelerators: int) -> None:
+    """Make sure that no layer was left outside, where editors could not reach its weights."""
+    left = [name for name, place in places.items() if str(place) in ("cpu", "disk")]
+    if left:
+        raise ValueError(
+            f"it does not fit on {accelerators} accelerators: {left[0]} would be left outside of them;"
+            " raise `compute.accelerators`"
+        )
 
 
 def _device(name: str) -> torch.device:

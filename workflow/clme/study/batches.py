@@ -186,11 +186,11 @@ def _key(batch: Batch) -> str:
 
 
 def _free_mb(device: torch.device) -> float:
-    """Return the memory that is free where the model is, in MB."""
+    """Return the memory that is free where the model is, in MB; of several accelerators, on the fullest."""
     if device.type == "cpu":
         return psutil.virtual_memory().available / MEGABYTE
-    free, _ = torch.accelerator.get_memory_info(device)
-    return free / MEGABYTE
+    count = torch.accelerator.device_count()
+    return min(torch.accelerator.get_memory_info(number)[0] for number in range(count)) / MEGABYTE
 
 
 def unless_out_of_memory(call: Callable[[], Result]) -> Result | None:

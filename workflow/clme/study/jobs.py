@@ -49,7 +49,7 @@ def load(model: Path, cases: Path, settings: BaselineSettings, fold: int | None 
     chosen = select(read_cases(cases), settings.evaluation)
     wanted = [case for case in chosen if fold is None or case.fold == fold]
     tokenizer = Tokenizer.load(model)
-    decoder = Decoder.load(model, device=settings.compute.device, dtype=settings.compute.dtype)
+    decoder = Decoder.load(model, **settings.compute.places())
     encoded = encode(wanted, tokenizer, decoder.max_tokens, cases)
     return Loaded(decoder, tokenizer, encoded, PROTOCOLS[settings.protocol])
 

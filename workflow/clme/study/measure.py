@@ -19,7 +19,7 @@ class Cost:
 
     Attributes:
         seconds: wall-clock time.
-        peak_memory_mb: in MiB; on an accelerator the peak of allocated memory, weights included; on
+        peak_memory_mb: in MiB; on accelerators the peak of allocated memory, weights included; on
             the CPU the peak of resident memory above what the process held before its first edit. None
             where the operating system can't tell.
     """
@@ -44,20 +44,17 @@ class Meter:
         """Run `call` and return what it took."""
         gc.collect()
         if self._accelerated:
-            torch.accelerator.synchronize()
-            torch.accelerator.reset_peak_memory_stats()
+            _synchronize()
+            for number in range(torch.accelerator.device_count()):
+                torch.accelerator.reset_peak_memory_stats(number)
         else:
             _reset_peak()
         start = time.perf_counter()
         kept = call()
         if self._accelerated:
-            torch.accelerator.synchronize()
+            _synchronize()
         seconds = time.perf_counter() - start
-        peak = (
-            torch.accelerator.max_memory_allocated() / MEGABYTE
-            if self._accelerated
-            else self._peak_above_loaded()
-        )
+        peak = _allocated_peak() if self._accelerated else self._peak_above_loaded()
         del kept
         return Cost(seconds, peak)
 
@@ -71,6 +68,17 @@ class Meter:
 def _accelerator_type() -> str | None:
     found = torch.accelerator.current_accelerator(check_available=True)
     return found.type if found is not None else None
+
+
+def _synchronize() -> None:
+    for number in range(torch.accelerator.device_count()):
+        torch.accelerator.synchronize(number)
+
+
+def _allocated_peak() -> float:
+    """Return the peak of memory on all accelerators that the process sees, in MiB."""
+    count = torch.accelerator.device_count()
+    return sum(torch.accelerator.max_memory_allocated(number) for number in range(count)) / MEGABYTE
 
 
 def _resident(field: str) -> float | None:

@@ -63,8 +63,7 @@ class Preparation:
     @cached_property
     def decoder(self) -> Decoder:
         """The model."""
-        compute = self.settings.compute
-        return Decoder.load(self.model, device=compute.device, dtype=compute.dtype)
+        return Decoder.load(self.model, **self.settings.compute.places())
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -46,7 +46,7 @@ class JobResources:
     @property
     def accelerators(self) -> int:
         """How many accelerators a job that runs a language model asks for."""
-        return 0 if self._study.compute.device == "cpu" else 1
+        return 0 if self._study.compute.device == "cpu" else self._study.compute.accelerators
 
     def megabytes(self, model: str, attempt: int) -> int:
         """Return the main memory of a job, in MB, at an attempt (1 is the first)."""

@@ -17,6 +17,12 @@ class Compute(_Settings):
     """Where and in which portions the model runs."""
 
     device: str = Field("auto", description="a torch device, or auto: the accelerator where there is one")
+    accelerators: int = Field(
+        1,
+        ge=1,
+        description="of a job, where there are any; over more than one the model's layers are spread, for"
+        " models that don't fit on one",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the model")
     threads: int | None = Field(
         None, ge=1, description="cores of a baseline or edit job; null: all that Snakemake was given"
@@ -41,6 +47,10 @@ class Compute(_Settings):
         description="part of padding among tokens that are read or optimised over together at most; lower it"
         " where small batches cost little, as on a CPU",
     )
+
+    def places(self) -> dict[str, Any]:
+        """Return where the model goes, and how precise it is, as `Decoder.load` takes it."""
+        return self.model_dump(include={"device", "dtype", "accelerators"})
 
 
 class Selection(_Settings):
