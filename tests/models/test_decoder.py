@@ -315,7 +315,7 @@ def test_a_model_whose_layers_others_move_is_run_and_copied(tiny_models):
 
 
 def test_layers_without_accelerators_are_not_spread(tiny_models):
-    with pytest.raises(UserError, match="raise `compute.accelerators`"):
+    with pytest.raises(UserError, match=r"raise `compute\.accelerators`"):
         Decoder.load(tiny_models["llama"], accelerators=2)
 
 
