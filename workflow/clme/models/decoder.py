@@ -10,16 +10,18 @@ refused instead of being run wrongly.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
 
 from clme.errors import UserError, first_line
-from clme.models.attention import share_heads
 from clme.models.context import Context, Past
+
+# `transformers` is imported where it is used: the workflow imports all editors to read their hyperparameters,
+# which would take twice as long.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Hook = Callable[[Tensor, Tensor], Tensor | None]
 """Called with a module's input [rows, tokens, d_in] and output [rows, tokens, d_out]; may replace it."""
@@ -64,7 +66,7 @@ class Decoder:
             forward pass.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         self.model = model.eval().requires_grad_(False)
         base = model.base_model
         self.embedding = cast(nn.Embedding, model.get_input_embeddings())
@@ -97,6 +99,9 @@ class Decoder:
                 does not fit on the accelerators.
         """
         spread = {"device_map": "auto"} if accelerators > 1 else {}
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
         logging.disable_progress_bar()
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -119,7 +124,7 @@ class Decoder:
             raise UserError(
                 f"{folder}: no model can be loaded from here onto {device} ({first_line(error)})"
             ) from error
-        return cls(cast(PreTrainedModel, model))
+        return cls(model)
 
     def _only(self, base: nn.Module, what: str, fits: Callable[[nn.Module], bool]) -> nn.Module:
         found = [child for child in base.children() if fits(child)]
@@ -133,6 +138,8 @@ class Decoder:
     @torch.no_grad()
     def _take_over(self) -> None:
         """Replace the model's attention, and make sure that layer by layer it says what it said itself."""
+        from clme.models.attention import share_heads
+
         kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
             raise UserError(
