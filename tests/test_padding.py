@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clme.padding import alike, in_groups
+from clme.padding import alike, evenly, in_groups
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.2, 0.5, 1.0])
@@ -22,6 +22,14 @@ def test_no_limit_is_one_group_and_none_at_all_a_group_for_each_length():
     assert alike(lengths, 1.0) == [[0, 2, 3, 1]]
     assert alike(lengths, 0.0) == [[0, 2], [3], [1]]
     assert alike([], 0.5) == []
+
+
+def test_parts_are_few_and_of_like_size():
+    assert evenly([10] * 20, 200) == [list(range(20))]
+    assert list(map(len, evenly([10] * 20, 170))) == [10, 10]
+    assert evenly([1, 50, 2, 50], 60) == [[0], [2], [1], [3]]
+    assert evenly([99, 1], 60) == [[1], [0]]
+    assert evenly([], 60) == []
 
 
 def test_results_come_in_the_order_of_the_items():

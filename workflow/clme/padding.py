@@ -1,6 +1,7 @@
 """Rows of like length together, so that little of what is computed is padding."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -28,6 +29,25 @@ def alike(lengths: Sequence[int], padding: float) -> list[list[int]]:
         else:
             groups[-1].append(number)
     return groups
+
+
+def evenly(costs: Sequence[int], limit: int) -> list[list[int]]:
+    """Part rows into as few parts as a limit allows, each with about as many rows.
+
+    Args:
+        costs: of the rows; each row of a part costs as much as the dearest one in it.
+        limit: of a part's cost; a row that is above it alone is a part of its own.
+
+    Returns:
+        The numbers of the rows in each part, the cheapest rows first.
+    """
+    ordered = sorted(range(len(costs)), key=lambda number: (costs[number], number))
+    for count in range(1, len(ordered) + 1):
+        bounds = [len(ordered) * part // count for part in range(count + 1)]
+        parts = [ordered[start:stop] for start, stop in pairwise(bounds)]
+        if all(len(part) == 1 or len(part) * costs[part[-1]] <= limit for part in parts):
+            return parts
+    return []
 
 
 def in_groups(

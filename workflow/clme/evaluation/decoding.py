@@ -14,7 +14,7 @@ from clme.edits import Edit, Fired, edit_hooks
 from clme.evaluation.sampling import Sampler
 from clme.models.context import Context
 from clme.models.decoder import Decoder, padded
-from clme.padding import alike
+from clme.padding import alike, evenly
 
 _HEAD_POSITIONS = 256
 
@@ -108,18 +108,11 @@ class Continuer:
         Sampling takes longest, one step after the other: its steps are worth being full.
         """
         for sampled in (True, False):
-            chunk: list[int] = []
+            after = self._sampler.tokens * self._sampler.beams if sampled else 0
             chosen = [number for number, row in enumerate(rows) if (row.noise is not None) == sampled]
-            for number in sorted(chosen, key=lambda n: (len(rows[n].prompt), n)):
-                held = len(rows[number].prompt) + (
-                    self._sampler.tokens * self._sampler.beams if sampled else 0
-                )
-                if chunk and (len(chunk) + 1) * held > self._batch_tokens:
-                    yield chunk
-                    chunk = []
-                chunk.append(number)
-            if chunk:
-                yield chunk
+            held = [len(rows[number].prompt) + after for number in chosen]
+            for part in evenly(held, self._batch_tokens):
+                yield [chosen[place] for place in part]
 
     def _continue_chunk(self, rows: list[Row]) -> list[Continuation]:
         prompts, live, known = self._read_all_prompts(rows)
