@@ -116,7 +116,7 @@ tuning: $(READY)  ## search the embedded model's hyperparameters: tuning/*/resul
 .PHONY: bench
 bench: $(READY)  ## measure this engine against one that edits one request at a time: docs/performance.md
 	@$(SNAKEMAKE) --config editors=all -- $$(python benchmarks/engine --needed)
-	@python benchmarks/engine
+	@python benchmarks/engine --reduced bfloat16
 	@python benchmarks/engine/scaling.py
 	@python benchmarks/engine/page.py
 

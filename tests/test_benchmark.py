@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
 def run(folder):
     """What the program prints, and what it writes."""
     sizes = ["--cases", CASES, "--apart", CASES, "--runs", 1, "--threads", 1, "--no-fluency"]
+    sizes += ["--reduced", "bfloat16"]
     done = program(ENGINE, "--tiny", "llama", *sizes, "--output", folder / "performance.json")
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((folder / "performance.json").read_text())
@@ -83,7 +84,7 @@ def test_all_is_measured(measured):
     assert measured.keys() == {
         (row, way, run)
         for row in ROWS
-        for way in ("together", "alone", "plain")
+        for way in ("together", "alone", "reduced", "plain")
         for run in ("counted", "timed")
     }
     for (row, way, run), parts in measured.items():
@@ -143,6 +144,7 @@ def test_the_table_names_targets_and_the_page_has_all_rows(run, folder):
     for row in ROWS:
         assert page.count(f"| {row} | ") >= 3
     assert "| all rows of the study | 5 |" in page
+    assert "| all rows of the study, bfloat16 | 10 |" in page
     assert (folder / "performance.svg").stat().st_size > 1000
 
 
@@ -216,12 +218,12 @@ def test_a_study_gives_what_sides_can_read(tmp_path, monkeypatch):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     prepared.write_cases(tmp_path / "results/datasets/cnle/cases.parquet", count=8, folds=2)
-    found = inputs.of_study(study, model, ["cnle"], ROWS, 3, "bfloat16")
+    found = inputs.of_study(study, model, ["cnle"], ROWS, 3)
     (dataset,) = found.datasets
     assert [case.fold for case in dataset.cases] == [0, 0, 0]
     assert dataset.rows.keys() == set(ROWS)
     message = inputs.loading(found, dataset, 1, counting=False)
-    assert Compute.model_validate(message["compute"]).dtype == "bfloat16"
+    assert Compute.model_validate(message["compute"]) == study.compute.of_a_job()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@
 
 Ways of running are measured in turns: `together` (this engine, cases in batches, with all that rows share),
 `alone` (this engine, one case after the other, without shortcuts), `plain` (tests/reference_rows.py: one
-request at a time by hooks and `generate`), and, by --adapter, an outside program that speaks the lines of
-JSON that benchmarks/engine/protocol.py describes. A first, slower pass counts operations, tokens and memory.
+request at a time by hooks and `generate`); by --reduced, `together` in another precision; and, by --adapter,
+an outside program that speaks the lines of JSON that benchmarks/engine/protocol.py describes. A first, slower
+pass counts operations, tokens and memory.
 
 FILE gets all that was measured, as JSON; the table goes to the terminal. benchmarks/engine/page.py makes
 docs/performance.md and a plot of the JSON.
@@ -58,14 +59,24 @@ class Run:
         apart: cases that the plain reference, and the engine alone, are measured on.
         threads: of each side.
         adapter: an outside side's program.
+        reduced: a precision that this engine is run in, too.
         output: where the JSON goes after each step.
     """
 
     def __init__(
-        self, inputs: Inputs, runs: int, apart: int, threads: int, adapter: Path | None, output: Path
+        self,
+        inputs: Inputs,
+        runs: int,
+        apart: int,
+        threads: int,
+        adapter: Path | None,
+        reduced: str | None,
+        output: Path,
     ) -> None:
         self._inputs, self._runs, self._apart, self._threads = inputs, runs, apart, threads
+        self._reduced = reduced
         self._scripts = SIDES | ({"adapter": adapter} if adapter is not None else {})
+        self._scripts |= {"reduced": SIDES["engine"]} if reduced is not None else {}
         self._output = output
         self.found: dict[str, Any] = {
             "about": self._about(),
@@ -90,6 +101,7 @@ class Run:
             "model": inputs.label,
             "protocol": inputs.protocol,
             "compute": inputs.compute.model_dump(),
+            "reduced": self._reduced,
             "runs": self._runs,
             "fluency": inputs.fluency,
         }
@@ -116,14 +128,17 @@ class Run:
         self.found["about"] |= told
         for name, worker in workers.items():
             if name != "engine":
-                worker.ask(do="load", **message | {"device": self.found["about"]["device"]})
+                its = {"device": self.found["about"]["device"]}
+                its |= {"dtype": self._reduced} if name == "reduced" else {}
+                worker.ask(do="load", **message | its)
         everything = [case.case_id for case in dataset.cases]
         unedited = None
         apart = [case.case_id for case in spread(list(dataset.cases), self._apart)]
         for number in range(1 if counting else self._runs):
             for row in dataset.rows:
                 ways = {"together": ("engine", everything, True), "alone": ("engine", apart, False)}
-                ways |= {name: (name, apart, False) for name in workers if name != "engine"}
+                ways |= {"reduced": ("reduced", everything, True)} if "reduced" in workers else {}
+                ways |= {name: (name, apart, False) for name in ("plain", "adapter") if name in workers}
                 answers = {}
                 for way, (side, cases, together) in ways.items():
                     asked = {"row": row, "cases": cases, "together": together}
@@ -143,7 +158,8 @@ class Run:
                 if counting:
                     if row == "none":
                         unedited = answers["plain"]["outputs"]
-                    self.found["equality"] += compared(dataset.name, row, answers, unedited)
+                    exact = {way: answer for way, answer in answers.items() if way != "reduced"}
+                    self.found["equality"] += compared(dataset.name, row, exact, unedited)
                 self._write()
 
     def _write(self) -> None:
@@ -167,7 +183,9 @@ def _names(text: str | None, allowed: list[str], option: str) -> list[str]:
 @click.option("--apart", default=2, show_default=True, help="Of these: run alone and by the reference.")
 @click.option("--runs", default=3, show_default=True, help="Times that each is timed; medians are shown.")
 @click.option("--threads", default=os.cpu_count(), show_default=True, help="Of each side.")
-@click.option("--dtype", default="float32", show_default=True, help="Precision of this engine.")
+@click.option(
+    "--reduced", type=click.Choice(["bfloat16", "float16"]), help="Run this engine in this precision, too."
+)
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="An outside side's program.")
 @click.option("--fluency/--no-fluency", default=True, show_default=True, help="Whether texts are sampled.")
 @click.option("--tiny", metavar="FAMILY", help="A random model of the tests: llama, qwen2 or stablelm.")
@@ -188,7 +206,7 @@ def main(
     apart: int,
     runs: int,
     threads: int,
-    dtype: str,
+    reduced: str | None,
     adapter: Path | None,
     fluency: bool,
     tiny: str | None,
@@ -199,7 +217,7 @@ def main(
     chosen = _names(editors, registry.names(), "--editors")
     with tempfile.TemporaryDirectory() as folder:
         if tiny is not None:
-            inputs = of_tests(tiny, Path(folder), chosen, cases, dtype)
+            inputs = of_tests(tiny, Path(folder), chosen, cases)
         else:
             study = read_study(config)
             name = model or next(iter(study.models))
@@ -207,10 +225,10 @@ def main(
             if only_needed:
                 click.echo(" ".join(needed(study, name, used, chosen)))
                 return
-            inputs = of_study(study, name, used, chosen, cases, dtype)
+            inputs = of_study(study, name, used, chosen, cases)
         start = time.monotonic()
         inputs = replace(inputs, fluency=fluency)
-        run = Run(inputs, runs, apart, threads, adapter, output)
+        run = Run(inputs, runs, apart, threads, adapter, reduced, output)
         run.all()
     click.echo(summary.terminal(run.found))
     click.echo(f"{time.monotonic() - start:.0f} s -> {output}")

@@ -51,7 +51,7 @@ class Inputs:
         label: its name.
         seed: the study's.
         protocol: the study's.
-        compute: the study's, with the precision that is asked for.
+        compute: the study's.
         datasets: in the study's order.
         fluency: whether texts are sampled.
     """
@@ -112,7 +112,7 @@ def _files(study: StudyConfig, model: str, dataset: str, editor: str) -> dict[st
 
 
 def of_study(
-    study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str], count: int, dtype: str
+    study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str], count: int
 ) -> Inputs:
     """Return a study's inputs; the cases are the first ones of its first fold.
 
@@ -138,14 +138,12 @@ def of_study(
             for editor in editors
         }
         found.append(Dataset(dataset, task, tuple(cases), rows))
-    compute = study.compute.of_a_job().model_copy(update={"dtype": dtype})
+    compute = study.compute.of_a_job()
     folder = ROOT / f"results/models/{model}"
     return Inputs(folder, model, study.seed, study.protocol, compute, tuple(found))
 
 
-def of_tests(
-    family: str, folder: Path, editors: Sequence[str], count: int, dtype: str, width: int = 64
-) -> Inputs:
+def of_tests(family: str, folder: Path, editors: Sequence[str], count: int, width: int = 64) -> Inputs:
     """Make a random model with cases and all that editors need; the hyperparameters are the tests'.
 
     Args:
@@ -153,7 +151,6 @@ def of_tests(
         folder: where all goes.
         editors: the rows.
         count: cases.
-        dtype: of this engine.
         width: of the hidden states; the feed-forward network has twice that.
     """
     sys.path.append(str(ROOT / "tests"))
@@ -167,7 +164,7 @@ def of_tests(
     smoke = study_config.load(
         yaml.safe_load((ROOT / "workflow/presets/smoke-editors.yaml").read_text(encoding="utf-8"))
     )
-    compute = Compute(device="cpu", dtype=dtype, threads=1, batch_cases=8)
+    compute = Compute(device="cpu", threads=1, batch_cases=8)
     rows = {}
     for name in editors:
         overrides = smoke.hyperparameters("tiny-llama", name, "cnle")

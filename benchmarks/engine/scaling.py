@@ -52,7 +52,7 @@ def points(cases: Sequence[int], batches: Sequence[int], widths: Sequence[int]) 
 
 def measured(point: Mapping[str, Any], folder: Path, threads: int) -> Iterator[dict[str, Any]]:
     """Yield a point's seconds and peak memory by row, with the operations and passes that are expected."""
-    inputs = of_tests("llama", folder, ROWS, point["cases"], "float32", width=point["width"])
+    inputs = of_tests("llama", folder, ROWS, point["cases"], width=point["width"])
     compute = inputs.compute.model_copy(
         update={"batch_cases": point["batch"], "edit_tokens": 10**6, "read_tokens": 10**6}
     )

@@ -1,6 +1,6 @@
 """From what was measured to figures per case, ratios with their targets, a table and a plot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,35 +89,41 @@ def _sum(first: float | None, second: float | None, sign: int = 1) -> float | No
 def ratios(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the targets with what was measured, for those whose rows were run.
 
-    Each has ``name``, ``target``, ``ratios`` by dataset, the ``ratio`` over all datasets, and ``bound``: the
-    ratio that would be if the counted operations ran at the speed of the machine's fastest matrix product.
+    Each has ``name``, ``target``, ``ratios`` by dataset, the ``ratio`` over all datasets, ``bound``: the
+    ratio that would be if the counted operations ran at the speed of the machine's fastest matrix product,
+    and ``share``: the part of that speed that is reached.
     """
+    about = found["about"]
     frame = per_case(found).set_index(["row", "way", "dataset"]).sort_index()
     rows = {row for row, _, _ in frame.index}
-    reduced = found["about"]["compute"]["dtype"] != "float32"
-    peak = found["about"]["matmul_peak"][found["about"]["compute"]["dtype"]]
     name, exact, less_exact = WHOLE
-    wanted = [one for one in TARGETS if set(one[1]) <= rows]
+    wanted = [(*one, "together", about["compute"]["dtype"]) for one in TARGETS if set(one[1]) <= rows]
     if rows >= {row for _, members, _, _ in TARGETS for row in members}:
-        wanted.append((name, tuple(sorted(rows)), TOTAL, less_exact if reduced else exact))
-    results = []
-    for name, members, parts, target in wanted:
-        plain = frame.loc[list(members)].xs("plain", level="way")[list(parts)].sum(axis=1)
-        ours = frame.loc[list(members)].xs("together", level="way")
-        seconds = ours[list(parts)].sum(axis=1)
-        operations = ours[[f"{part}_flops" for part in parts]].sum(axis=1)
-        by_dataset = plain.groupby(level="dataset").sum() / seconds.groupby(level="dataset").sum()
-        results.append(
-            {
-                "name": name,
-                "target": target,
-                "ratios": by_dataset.to_dict(),
-                "ratio": plain.sum() / seconds.sum(),
-                "bound": plain.sum() / (operations.sum() / peak),
-                "share": operations.sum() / seconds.sum() / peak,
-            }
-        )
-    return results
+        whole = (tuple(sorted(rows)), TOTAL)
+        wanted.append((name, *whole, exact, "together", about["compute"]["dtype"]))
+        if about["reduced"] is not None:
+            wanted.append((f"{name}, {about['reduced']}", *whole, less_exact, "reduced", about["reduced"]))
+    return [
+        {"name": name, "target": target} | _ratio(frame, members, parts, way, about["matmul_peak"][dtype])
+        for name, members, parts, target, way, dtype in wanted
+    ]
+
+
+def _ratio(
+    frame: pd.DataFrame, members: Sequence[str], parts: Sequence[str], way: str, peak: float
+) -> dict[str, Any]:
+    """Compare the plain reference with a way of running, in the parts of some rows; see `ratios`."""
+    plain = frame.loc[list(members)].xs("plain", level="way")[list(parts)].sum(axis=1)
+    ours = frame.loc[list(members)].xs(way, level="way")
+    seconds = ours[list(parts)].sum(axis=1)
+    operations = ours[[f"{part}_flops" for part in parts]].sum(axis=1)
+    by_dataset = plain.groupby(level="dataset").sum() / seconds.groupby(level="dataset").sum()
+    return {
+        "ratios": by_dataset.to_dict(),
+        "ratio": plain.sum() / seconds.sum(),
+        "bound": plain.sum() / (operations.sum() / peak),
+        "share": operations.sum() / seconds.sum() / peak,
+    }
 
 
 def terminal(found: Mapping[str, Any]) -> str:
