@@ -25,6 +25,8 @@ from clme.study.schema import METRICS
 ROOT = Path(__file__).parents[1]
 CELL = ["model", "dataset", "editor", "dimension", "metric"]
 SHOWN = ("effectiveness", "generalization", "specificity")
+LONG = 0.01
+"""The part of all time from which on a rule is named."""
 
 
 def cells(exact: pd.DataFrame, reduced: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +60,7 @@ def page(found: pd.DataFrame, exact: pd.Series, reduced: pd.Series, about: list[
         "",
         "Made by `python benchmarks/precision.py` from two studies; nothing here is written by hand.",
         "",
-        f"The same study in {about[0]['dtype']} and in {about[1]['dtype']}, on {about[0]['hardware']} and"
+        f"The same study in {about[0]['dtype']} on {about[0]['hardware']}, and in {about[1]['dtype']} on"
         f" {about[1]['hardware']}: of {len(found)} cells of the tables {len(outside)} are outside of the 95%"
         " interval of the first.",
         "",
@@ -75,10 +77,13 @@ def page(found: pd.DataFrame, exact: pd.Series, reduced: pd.Series, about: list[
         lines += ["", "## Cells outside of the interval", "", f"| {' | '.join(CELL)} | both |"]
         lines += ["| --- |" + " --- |" * len(CELL)]
         lines += [f"| {' | '.join(row[CELL])} | {_both(row)} |" for _, row in outside.iterrows()]
-    lines += ["", "## Seconds of all jobs", "", "| rule | float32 | reduced | ratio |"]
-    lines += ["| --- | ---: | ---: | ---: |"]
-    for rule in exact.sort_values(ascending=False).index:
-        lines.append(_times(rule, exact[rule], float(reduced.get(rule, 0.0))))
+    lines += ["", "## Seconds of all jobs", ""]
+    if about[0]["source"] != about[1]["source"]:
+        lines += ["Different versions of this package made the two: times tell of that, too.", ""]
+    lines += ["| rule | float32 | reduced | ratio |", "| --- | ---: | ---: | ---: |"]
+    long = [rule for rule in exact.sort_values(ascending=False).index if exact[rule] >= LONG * exact.sum()]
+    lines += [_times(rule, exact[rule], float(reduced.get(rule, 0.0))) for rule in long]
+    lines.append(_times("others", exact.drop(long).sum(), reduced.drop(long, errors="ignore").sum()))
     lines.append(_times("all", exact.sum(), reduced.sum()))
     return "\n".join(lines) + "\n"
 
@@ -101,7 +106,8 @@ def _about(results: Path) -> dict[str, Any]:
     stored = read_metadata(path)
     hardware = json.loads(stored["hardware"])
     dtype = json.loads(stored["settings"])["compute"]["dtype"]
-    return {"dtype": dtype, "hardware": f"{hardware['processor']} ({hardware['device']})"}
+    place = f"{hardware['processor']} ({hardware['device']})"
+    return {"dtype": dtype, "hardware": place, "source": stored["source_hash"]}
 
 
 @click.command(help=__doc__)
