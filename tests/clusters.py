@@ -131,6 +131,11 @@ class Orders:
         return path.read_text().splitlines() if path.exists() else []
 
 
+def _heed_interrupts() -> None:
+    """As in a terminal: where tests run in the background of a shell, SIGINT is ignored by all they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """A running Snakemake."""
 
@@ -143,7 +148,12 @@ class Run:
         self._log = workdir.folder / f"run{len(list(workdir.folder.glob('run*.log')))}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=workdir.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+                command,
+                cwd=workdir.folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_heed_interrupts,
             )
         workdir.runs.append(self)
 
