@@ -42,7 +42,6 @@ def folder(tmp_path_factory):
 def run(folder):
     """What the program prints, and what it writes."""
     sizes = ["--cases", CASES, "--apart", CASES, "--runs", 1, "--threads", 1, "--no-fluency"]
-    sizes += ["--reduced", "bfloat16"]
     done = program(ENGINE, "--tiny", "llama", *sizes, "--output", folder / "performance.json")
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((folder / "performance.json").read_text())
@@ -84,7 +83,7 @@ def test_all_is_measured(measured):
     assert measured.keys() == {
         (row, way, run)
         for row in ROWS
-        for way in ("together", "alone", "reduced", "plain")
+        for way in ("together", "alone", "plain")
         for run in ("counted", "timed")
     }
     for (row, way, run), parts in measured.items():
@@ -144,8 +143,25 @@ def test_the_table_names_targets_and_the_page_has_all_rows(run, folder):
     for row in ROWS:
         assert page.count(f"| {row} | ") >= 3
     assert "| all rows of the study | 5 |" in page
-    assert "| all rows of the study, bfloat16 | 10 |" in page
     assert (folder / "performance.svg").stat().st_size > 1000
+
+
+def test_reduced_precision_has_a_target_of_its_own(found, tmp_path):
+    """As if it had taken half of the time."""
+    found = json.loads(json.dumps(found))
+    found["about"]["reduced"] = "bfloat16"
+    for one in [one for one in found["measured"] if one["way"] == "together"]:
+        parts = {name: part | {"seconds": part["seconds"] / 2} for name, part in one["parts"].items()}
+        found["measured"].append(one | {"way": "reduced", "parts": parts})
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    done = program(ENGINE / "page.py", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "found.md").read_text(encoding="utf-8")
+    ratios = [
+        float(next(line for line in page.splitlines() if line.startswith(start)).split(" | ")[3])
+        for start in ("| all rows of the study | 5 |", "| all rows of the study, bfloat16 | 10 |")
+    ]
+    assert ratios[1] == pytest.approx(2 * ratios[0], abs=0.2)
 
 
 def test_a_page_is_made_of_several_files(found, tmp_path):
@@ -190,10 +206,11 @@ serve(Outside())
     )
     output = tmp_path / "found.json"
     chosen = ["--tiny", "llama", "--editors", "none", "--cases", 2, "--apart", 2, "--runs", 1, "--threads", 1]
+    chosen += ["--reduced", "bfloat16"]
     done = program(ENGINE, *chosen, "--adapter", adapter, "--output", output)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
-    assert {one["way"] for one in found["measured"]} == {"together", "alone", "plain", "adapter"}
+    assert {one["way"] for one in found["measured"]} == {"together", "alone", "reduced", "plain", "adapter"}
     wrong = next(one for one in found["equality"] if one["way"] == "adapter")
     assert wrong["cases_differing"] == 2
     assert all(each["margin"] > 0 for each in wrong["differing"])
@@ -201,7 +218,7 @@ serve(Outside())
     for one in found["measured"]:
         assert one["parts"].keys() >= {
             "evaluation",
-            "both" if one["way"] in ("together", "alone") else "fluency",
+            "both" if one["way"] in ("together", "alone", "reduced") else "fluency",
         }
 
 
