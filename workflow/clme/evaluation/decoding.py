@@ -78,8 +78,8 @@ class Continuer:
         decoder: the model.
         ends: ids of the tokens that end a text.
         sampler: for rows with noise.
-        batch_tokens: how many tokens of prompts, and of the texts that are sampled after them, are held at
-            once at most (at least one row is).
+        batch_tokens: how many tokens of prompts, and of the texts after them, are held at once at most (at
+            least one row is).
         padding: the part of padding among them at most.
     """
 
@@ -108,11 +108,15 @@ class Continuer:
         Sampling takes longest, one step after the other: its steps are worth being full.
         """
         for sampled in (True, False):
-            after = self._sampler.tokens * self._sampler.beams if sampled else 0
             chosen = [number for number, row in enumerate(rows) if (row.noise is not None) == sampled]
-            held = [len(rows[number].prompt) + after for number in chosen]
+            held = [self._held(rows[number]) for number in chosen]
             for part in evenly(held, self._batch_tokens):
                 yield [chosen[place] for place in part]
+
+    def _held(self, row: Row) -> int:
+        """Return how many tokens of a row are held at once: the prompt, and what is written after it."""
+        sampled = self._sampler.tokens * self._sampler.beams if row.noise is not None else 0
+        return len(row.prompt) + max(row.tokens, sampled)
 
     def _continue_chunk(self, rows: list[Row]) -> list[Continuation]:
         prompts, live, known = self._read_all_prompts(rows)
@@ -261,7 +265,7 @@ class Continuer:
     def _sample(self, prompts: _Prompts, chosen: list[int], noise: Tensor) -> list[tuple[int, ...]]:
         index = torch.tensor(chosen, device=self._decoder.device)
         edits = [prompts.edits[place] for place in chosen]
-        context = prompts.context.rows(index)
+        context = prompts.context.rows(index).with_room(self._sampler.tokens * self._sampler.beams)
         read = context.valid[:, None]
 
         def step(tokens: Tensor, lineage: Tensor, context: Context) -> tuple[Tensor, Context]:

@@ -19,11 +19,12 @@ class _Room:
 
     Args:
         keys: [rows, heads, slots, head_dim], and `values` alike.
+        room: for so many more tokens.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, room: int = _ROOM) -> None:
         self._used = keys.shape[2]
-        self._held = [pad(one, (0, 0, 0, _ROOM)) for one in (keys, values)]
+        self._held = [_with_room(one, room) for one in (keys, values)]
 
     def fits(self, slots: int, new: int) -> bool:
         """Whether so many tokens can follow these slots, behind which nothing else was written."""
@@ -35,8 +36,20 @@ class _Room:
         start, self._used = self._used, self._used + keys.shape[2]
         for held, new in zip(self._held, (keys, values), strict=True):
             held[:, :, start : self._used] = new
-        read = [held[:, :, : self._used] for held in self._held]
-        return Past(read[0], read[1], self)
+        return self.past()
+
+    def past(self) -> "Past":
+        """Return what is held."""
+        keys, values = (held[:, :, : self._used] for held in self._held)
+        return Past(keys, values, self)
+
+
+def _with_room(held: Tensor, room: int) -> Tensor:
+    """Copy to a larger place; what is behind is not filled, since nothing is read before it is written."""
+    rows, heads, slots, width = held.shape
+    larger = held.new_empty(rows, heads, slots + room, width)
+    larger[:, :, :slots] = held
+    return larger
 
 
 class Past(NamedTuple):
@@ -49,6 +62,10 @@ class Past(NamedTuple):
     def rows(self, index: Tensor) -> "Past":
         """Select rows, or repeat them."""
         return Past(self.keys[index], self.values[index])
+
+    def with_room(self, slots: int) -> "Past":
+        """Return a copy behind which there is room for so many tokens."""
+        return _Room(self.keys, self.values, slots).past()
 
     def followed(self, keys: Tensor, values: Tensor) -> "Past":
         """Return these and the new tokens', in place where that is worth it and loses nothing."""
@@ -77,6 +94,10 @@ class Context:
         """Select rows, or repeat them, by a vector of row numbers."""
         layers = tuple(past and past.rows(index.to(past.keys.device)) for past in self.layers)
         return Context(layers, self.valid[index])
+
+    def with_room(self, slots: int) -> "Context":
+        """Return a copy behind which so many tokens can be written without moving anything."""
+        return Context(tuple(past and past.with_room(slots) for past in self.layers), self.valid)
 
     def without(self, taken_back: Tensor) -> "Context":
         """Take tokens back: [rows, slots], True where a token is to be forgotten."""

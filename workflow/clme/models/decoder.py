@@ -98,11 +98,11 @@ class Decoder:
             UserError: no model can be loaded from the folder, the device does not exist, or the model
                 does not fit on the accelerators.
         """
-        spread = {"device_map": "auto"} if accelerators > 1 else {}
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        spread = {"device_map": "auto"} if accelerators > 1 else {}
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
