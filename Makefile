@@ -14,7 +14,7 @@ LIGHT := $(VENV)/.light
 LATEX := latexmk texlive-publishers texlive-fonts-recommended texlive-latex-extra
 APT := apt-get install --no-install-recommends --yes
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
-LIMITS = --default-resources mem_mb=1900 disk_mb=1000 --resources mem_mb=$(MEMORY) --scheduler greedy \
+LIMITS = --default-resources mem_mb=2400 disk_mb=1000 --resources mem_mb=$(MEMORY) --scheduler greedy \
   --cores $(CORES) --rerun-incomplete
 SNAKEMAKE = snakemake $(if $(PRESET),--configfile workflow/presets/$(PRESET).yaml) $(LIMITS)
 

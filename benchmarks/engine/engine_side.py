@@ -26,6 +26,7 @@ from clme.study.cases import Case, EncodedCase, encode
 from clme.study.costs import Texts
 from clme.study.evaluate import Evaluator, Foreseen, Outputs
 from clme.study.jobs import request_of
+from clme.study.measure import MEGABYTE
 from clme.study.settings import Compute
 from clme.tensors import write_tensors
 
@@ -61,8 +62,10 @@ class EngineSide:
         cases = [Case(fold=0, **{**one, "neighbours": tuple(one["neighbours"])}) for one in message["cases"]]
         encoded = encode(cases, tokenizer, self._decoder.max_tokens, folder)
         self._cases = {case.case.case_id: case for case in encoded}
-        # By part, whether texts are sampled.
-        self._parts = {"evaluation": False} | ({"both": True} if message["fluency"] else {})
+        # By part, whether texts are sampled; only seconds are told apart.
+        self._parts = {"both": True} if message["fluency"] else {"evaluation": False}
+        if not message["counting"]:
+            self._parts = {"evaluation": False} | self._parts
         self._evaluators = {
             fluency: Evaluator(
                 self._decoder,
@@ -85,6 +88,7 @@ class EngineSide:
         gauge = Gauge(self._decoder.layers, self._decoder.device, counting=False)
         self._run_unedited(gauge, encoded)
         about = {"device": str(self._decoder.device), "device_name": self._decoder.device_name}
+        about |= {"model_mb": self._decoder.model.get_memory_footprint() / MEGABYTE}
         return (
             about | {"texts": vars(Texts.of_cases(encoded))} | (self._peaks() if message["counting"] else {})
         )

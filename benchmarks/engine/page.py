@@ -44,6 +44,7 @@ def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None, plot: str)
         ratios=ratios,
         floors=list(_floors(ratios)),
         lines={name: list(_lines(found, name)) for name in datasets},
+        memory=summary.memory(found),
         equality=_equality(found),
         failed=list(_failed(found)),
         scaling=scaling,

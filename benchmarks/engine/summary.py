@@ -126,6 +126,19 @@ def _ratio(
     }
 
 
+def memory(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where batches need the most memory in proportion to single cases, the model included.
+
+    Returns:
+        ``row`` and ``dataset``, the peaks ``together`` and ``alone`` in MB, and their ``ratio``.
+    """
+    frame = per_case(found).set_index(["dataset", "row", "way"])
+    peaks = (frame[["edit_memory", "both_memory"]].max(axis=1) + found["about"]["model_mb"]).unstack("way")
+    ratios = (peaks["together"] / peaks["alone"]).sort_values()
+    dataset, row = ratios.index[-1]
+    return {"dataset": dataset, "row": row, "ratio": ratios.iloc[-1], **peaks.loc[dataset, row]}
+
+
 def terminal(found: Mapping[str, Any]) -> str:
     """Return tables for the terminal: figures per case, then targets beside ratios, then the equality."""
     frame = per_case(found).sort_values(["dataset", "row", "way"])
@@ -139,6 +152,11 @@ def terminal(found: Mapping[str, Any]) -> str:
     for one in ratios(found):
         figures = f"{one['target']:7.0f} {one['ratio']:9.1f} {one['bound']:7.1f} {one['share']:8.0%}"
         lines.append(f"{one['name']:36} {figures}{'' if one['ratio'] >= one['target'] else '  missed'}")
+    most = memory(found)
+    lines.append(
+        f"memory, together / alone: {most['ratio']:.1f} at most ({most['row']}, {most['dataset']}:"
+        f" {most['together']:.0f} / {most['alone']:.0f} MB)"
+    )
     equal = [
         f"{one['dataset']} {one['row']} {one['way']}: {one['cases_differing']} of {one['cases']} cases differ"
         + "".join(f"\n  {each['case']}, {difference(each)}" for each in one["differing"])

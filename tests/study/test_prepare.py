@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +16,7 @@ from clme.edits import Edit
 from clme.errors import UserError
 from clme.models.decoder import Decoder
 from clme.models.text import Tokenizer
-from clme.representations import Representations
+from clme.representations import Representations, represent
 from clme.study import needs, prepare, values
 from clme.study.cases import read_cases
 from clme.study.jobs import request_of
@@ -111,6 +112,28 @@ def test_representations_are_the_modules_inputs(model, decoder, cases, tmp_path,
     assert load_file(path)["mean"].dtype == torch.float32
     with pytest.raises(UserError, match="lacks case other"):
         found.of("other", "mean")
+
+
+def test_a_prompt_of_several_cases_is_read_once(model, cases, tmp_path, learner, monkeypatch):
+    from clme.study import representations
+
+    read = []
+
+    def counted(decoder, site, prompts, batch_tokens):
+        read.extend(prompts)
+        return represent(decoder, site, prompts, batch_tokens)
+
+    frame = pd.read_parquet(cases)
+    frame["neighbours"] = [frame["neighbours"][0]] * len(frame)
+    common = tmp_path / "common.parquet"
+    frame.to_parquet(common)
+    monkeypatch.setattr(representations, "represent", counted)
+    path = prepared.make(learner, model, common, tmp_path)["representations"]
+    assert len(read) == len(set(read))
+    found = Representations(path)
+    first, *others = [found.of(case.case_id, "last") for case in read_cases(common)]
+    assert all(torch.equal(first[2:], other[2:]) for other in others)
+    assert not torch.equal(first[0], others[0][0])
 
 
 def test_representations_cover_edited_and_trained_on_cases_only(model, cases, tmp_path, learner):

@@ -21,6 +21,7 @@ def in_parts(
     parts: Sequence[Sequence[Item]],
     folder: Path,
     compute: Callable[[Sequence[Item]], dict[str, Tensor]],
+    unit: str = "case",
 ) -> list[dict[str, Tensor]]:
     """Compute the parts that the folder doesn't hold yet, and return all in order.
 
@@ -29,6 +30,7 @@ def in_parts(
         parts: the same at every run for one folder.
         folder: holds a file for each finished part.
         compute: returns a part's tensors; where memory runs out, those of its halves are put together.
+        unit: what an item is called.
 
     Raises:
         UserError: the disk is full, a part's file is damaged, or memory doesn't suffice for a single item.
@@ -37,7 +39,7 @@ def in_parts(
     paths = [folder / f"part{number:06}.safetensors" for number in range(len(parts))]
     done = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.exists())
     turns = Turns()
-    with Progress(label, sum(map(len, parts)), "case", done) as progress:
+    with Progress(label, sum(map(len, parts)), unit, done) as progress:
         for part, path in zip(parts, paths, strict=True):
             if not path.exists():
                 turns.next(progress.standing)

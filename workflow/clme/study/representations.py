@@ -8,15 +8,19 @@ import torch
 from torch import Tensor
 
 from clme.representations import represent
-from clme.study.cases import Case, EncodedCase, outside, select
+from clme.study.cases import Case, outside, select
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
 
-PART_CASES = 16
+Prompt = tuple[int, ...]
+
+PART_PROMPTS = 112
 
 
 def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """Read the prompts up to the module; see `clme.representations.Representations` for the file.
+
+    Cases have neighbours in common: each prompt is read once.
 
     Raises:
         UserError: the model lacks the module, or a case can't be used.
@@ -24,13 +28,15 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     site = job.decoder.site(job.need("layer"), job.need("module"))
     cases = job.encoded(_used(job))
 
-    def compute(part: Sequence[EncodedCase]) -> dict[str, Tensor]:
-        prompts = [prompt for case in part for prompt in case.prompts]
-        return vars(represent(job.decoder, site, prompts, job.settings.compute.read_tokens))
+    def compute(part: Sequence[Prompt]) -> dict[str, Tensor]:
+        return vars(represent(job.decoder, site, part, job.settings.compute.read_tokens))
 
-    parts = [cases[start : start + PART_CASES] for start in range(0, len(cases), PART_CASES)]
-    found = in_parts(f"representations {job.label}", parts, job.folder, compute)
-    tensors = {name: torch.cat([part[name] for part in found]) for name in ("last", "mean")}
+    prompts = sorted({prompt for case in cases for prompt in case.prompts}, key=lambda ids: (len(ids), ids))
+    parts = [prompts[start : start + PART_PROMPTS] for start in range(0, len(prompts), PART_PROMPTS)]
+    found = in_parts(f"representations {job.label}", parts, job.folder, compute, unit="prompt")
+    number = {prompt: place for place, prompt in enumerate(prompts)}
+    places = torch.tensor([number[prompt] for case in cases for prompt in case.prompts])
+    tensors = {name: torch.cat([part[name] for part in found])[places] for name in ("last", "mean")}
     starts = torch.tensor([0, *accumulate(len(case.prompts) for case in cases)])
     ids = [case.case.case_id for case in cases]
     return {**tensors, "starts": starts}, {"case_ids": ids}
