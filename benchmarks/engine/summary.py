@@ -181,9 +181,8 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "clme"
     frame = per_case(found)
     datasets, ways = frame["dataset"].unique(), frame["way"].unique()
-    figure, axes = plt.subplots(
-        1, len(datasets), figsize=(5.5 * len(datasets), 4.5), sharey=True, squeeze=False, layout="constrained"
-    )
+    size, shape = (4.5 * len(datasets) + 2, 4.5), (1, len(datasets))
+    figure, axes = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axis, dataset in zip(axes[0], datasets, strict=True):
         part = frame[frame["dataset"] == dataset]
         rows = list(dict.fromkeys(part["row"]))
@@ -199,6 +198,6 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
                 left += values
         axis.set(title=dataset.upper(), xlabel="seconds per case", yticks=range(len(rows)), yticklabels=rows)
     axes[0, 0].invert_yaxis()
-    axes[0, -1].legend(fontsize="x-small")
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right upper", fontsize="x-small")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
