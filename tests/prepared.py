@@ -71,7 +71,11 @@ def make(editor, model: Path, cases: Path, folder: Path, *, fold: int = 0, **opt
     for need in sorted(editor.needs(), key=lambda need: KINDS[need.kind].scope == "editor"):
         scope = KINDS[need.kind].scope
         shared = {kind: path for kind, path in files.items() if KINDS[kind].scope in ("model", "dataset")}
-        made_from = {"moments": {"texts": texts}, "fired": {"values": files.get("values")}}
+        made_from = {
+            "moments": {"texts": texts},
+            "fired": {"values": files.get("values")},
+            "vectors": {"contexts": files.get("contexts")},
+        }
         files[need.kind] = folder / f"{need.kind}.{need.digest}.fold{fold}.safetensors"
         prepare.run(
             need.kind,

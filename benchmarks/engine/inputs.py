@@ -22,7 +22,7 @@ from clme.study.settings import Compute
 ROOT = Path(__file__).parents[2]
 FOLD = 0
 # Their making is measured, so they aren't taken from a study's results.
-_MEASURED = ("values", "fired")
+_MEASURED = ("vectors", "values", "fired")
 
 
 @dataclass(frozen=True)

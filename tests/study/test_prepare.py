@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 import prepared
 from clme.editors import codebooks, registry
-from clme.editors.base import Editor, EditorConfig, Need, State
+from clme.editors.base import Editor, EditorConfig, Failure, Need, State
 from clme.editors.grace import Grace
+from clme.editors.vectors import VectorSearch
 from clme.edits import Edit
 from clme.errors import UserError
 from clme.models.decoder import Decoder
@@ -20,7 +21,7 @@ from clme.representations import Representations, represent
 from clme.study import needs, prepare, values
 from clme.study.cases import read_cases
 from clme.study.jobs import request_of
-from clme.study.settings import Selection, Training
+from clme.study.settings import Compute, Selection, Training
 from clme.tensors import read_tensor_metadata
 
 LAYER = {"layer": 3, "steps": 5}
@@ -145,6 +146,66 @@ def test_representations_cover_edited_and_trained_on_cases_only(model, cases, tm
     # Folds alternate: fold 0 is trained on cases 1 and 3, fold 1 on 0 and 2, and case 5 is edited.
     expected = ["case-0", "case-1", "case-2", "case-3", "case-5"]
     assert read_tensor_metadata(path)["case_ids"] == expected
+
+
+def spread(name, **changes):
+    overrides = {"layers": [1, 2], "steps": 4, "contexts": 2, "learning_rate": 0.1, **changes}
+    return registry.configured(name, protocol="paper", task="cnle", overrides=overrides, seed=0)
+
+
+@pytest.mark.parametrize("name", ["memit", "pmet"])
+def test_vectors_from_a_file_give_the_edits_that_are_made_without(
+    name, model, decoder, cases, tmp_path, monkeypatch
+):
+    editor, plain = spread(name), spread(name)
+    files = prepared.make(editor, model, cases, tmp_path)
+    wanted = requests(decoder, model, cases)[:6:2]
+    plain.load(decoder, {kind: path for kind, path in files.items() if kind != "vectors"})
+    expected = plain.edit(decoder, wanted)
+    editor.load(decoder, files)
+    monkeypatch.setattr("clme.editors.spread.VectorSearch", None)
+    for one, other in zip(editor.edit(decoder, wanted), expected, strict=True):
+        assert [delta.site for delta in one.deltas] == [delta.site for delta in other.deltas]
+        for mine, its in zip(one.deltas, other.deltas, strict=True):
+            change, wished = mine.left @ mine.right, its.left @ its.right
+            torch.testing.assert_close(change, wished, rtol=1e-2, atol=1e-3 * float(wished.abs().max()))
+        assert one.steps == other.steps
+        assert one.loss == pytest.approx(other.loss, rel=1e-3, abs=1e-4)
+
+
+def test_vectors_are_shared_by_rows_that_write_them_otherwise():
+    def digest(**changes):
+        return next(need.digest for need in spread("memit", **changes).needs() if need.kind == "vectors")
+
+    assert digest() == digest(mom2_update_weight=1.0) == digest(layers=[0, 2])
+    assert len({digest(), digest(steps=5), digest(layers=[1, 3])}) == 3
+
+
+def test_a_search_that_fails_is_left_to_the_edit(model, decoder, cases, tmp_path, monkeypatch):
+    editor = spread("memit")
+    search = VectorSearch.run
+
+    def run(self):
+        failing = self._passages.requests[0].case_id == "case-0"
+        found = search(self)
+        return [Failure("the loss became nan in step 1"), *found[1:]] if failing else found
+
+    monkeypatch.setattr(VectorSearch, "run", run)
+    files = prepared.make(editor, model, cases, tmp_path, compute=Compute(batch_cases=1))
+    assert "case-0" not in read_tensor_metadata(files["vectors"])["case_ids"]
+    editor.load(decoder, files)
+    first, second = editor.edit(decoder, requests(decoder, model, cases)[:4:2])
+    assert first == Failure("the loss became nan in step 1")
+    assert second.steps > 0
+
+
+def test_vectors_need_contexts(model, cases, tmp_path):
+    editor = spread("memit")
+    need = next(need for need in editor.needs() if need.kind == "vectors")
+    with pytest.raises(UserError, match="--needs contexts=FILE: missing"):
+        prepare.run(
+            "vectors", model, cases, {}, prepared.settings(editor, need), tmp_path / "j", tmp_path / "out"
+        )
 
 
 def test_loaded_values_give_the_edits_that_are_made_without(model, decoder, cases, tmp_path):

@@ -207,6 +207,14 @@ def state_needs(wildcards):
     return needs.paths(study, **job_names(wildcards), scopes={"model", "dataset"})
 
 
+def contexts_of(wildcards):
+    """The contexts of a model, under which vectors are sought."""
+    from clme.editors import contexts
+
+    digest = contexts.need(study.seed).digest
+    return needs.KINDS["contexts"].pattern.format(model=wildcards.model, digest=digest)
+
+
 def states_of_editors(wildcards):
     """What editors have learned on each fold of each dataset."""
     return [

@@ -117,6 +117,35 @@ rule representations:
         " --journals {params.journals} --output {output} 2>&1 | tee {log}"
 
 
+rule vectors:
+    input:
+        model="results/models/{model}/manifest.json",
+        cases="results/datasets/{dataset}/cases.parquet",
+        contexts=contexts_of,
+    output:
+        needs.KINDS["vectors"].pattern,
+    log:
+        "results/logs/vectors/{model}.{dataset}.fold{fold}.{digest}.log",
+    benchmark:
+        "results/benchmarks/vectors/{model}.{dataset}.fold{fold}.{digest}.tsv"
+    priority: 1
+    conda:
+        "../../envs/model.yaml"
+    threads: study.compute.threads or workflow.cores
+    resources:
+        mem_mb=memory,
+        runtime=minutes("vectors"),
+        gpu=RESOURCES.accelerators,
+    params:
+        code=code("prepare:prepare", needs.KINDS["vectors"].module),
+        settings=prepare_settings("vectors"),
+        folder=subpath(input.model, parent=True),
+        journals="results/journals/vectors/{model}/{dataset}/fold{fold}",
+    shell:
+        "trap '' TERM; clme prepare vectors {params.folder} --cases {input.cases} --needs contexts={input.contexts}"
+        " --settings {params.settings:q} --journals {params.journals} --output {output} 2>&1 | tee {log}"
+
+
 rule values:
     input:
         model="results/models/{model}/manifest.json",

@@ -1,7 +1,7 @@
 """MEMIT: what a layer is to say is written into the matrices of several layers up to it."""
 
 from clme.editors.spread import Spread
-from clme.models.decoder import Decoder, Site
+from clme.models.decoder import Site
 
 
 class Memit(Spread):
@@ -14,7 +14,7 @@ class Memit(Spread):
 
     name = "memit"
 
-    def searched(self, decoder: Decoder) -> list[Site]:
+    def searched(self) -> list[Site]:
         """The highest layer's hidden state."""
         return [Site(self.config.layers[-1], "")]
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from clme.editors.spread import Spread, SpreadConfig
 from clme.editors.vectors import Ease
-from clme.models.decoder import Decoder, Site
+from clme.models.decoder import Site
 
 
 class PmetConfig(SpreadConfig):
@@ -34,11 +34,11 @@ class Pmet(Spread):
     Config = PmetConfig
     ease = Ease(factor=0.1, kl=0.01)
 
-    def searched(self, decoder: Decoder) -> list[Site]:
+    def searched(self) -> list[Site]:
         """Feed-forward network and attention of the highest layer."""
         highest = self.config.layers[-1]
         modules = self.config.module, self.config.attention_module
-        return [decoder.site(highest, module) for module in modules]
+        return [Site(highest, module) for module in modules]
 
     def share(self, left: int) -> float:
         """More than an equal part for the lower layers."""

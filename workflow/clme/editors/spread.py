@@ -14,7 +14,7 @@ from clme.editors.base import Editor, Failure, Need, Request
 from clme.editors.contexts import Contexts
 from clme.editors.moments import Moments
 from clme.editors.passages import Passages
-from clme.editors.vectors import Ease, VectorConfig, Vectors, VectorSearch
+from clme.editors.vectors import Ease, StoredVectors, VectorConfig, Vectors, VectorSearch, check_sites
 from clme.editors.writing import Spreading, check_width, results
 from clme.edits import Edit
 from clme.models.decoder import Decoder, Site
@@ -50,9 +50,10 @@ class Spread(Editor):
     Config = SpreadConfig
     released = {"kl_prompt": "prompt"}  # noqa: RUF012
     ease: ClassVar[Ease | None] = None
+    _known: StoredVectors | None = None
 
     @abstractmethod
-    def searched(self, decoder: Decoder) -> list[Site]:
+    def searched(self) -> list[Site]:
         """Return where vectors are sought; the first site is the one whose output is written."""
 
     @abstractmethod
@@ -63,27 +64,36 @@ class Spread(Editor):
         """See the base class."""
         for site in self._sites(decoder):
             check_width(decoder, site)
-        self.searched(decoder)
+        check_sites(decoder, self.searched())
 
     def _sites(self, decoder: Decoder) -> list[Site]:
         return [decoder.site(layer, self.config.module) for layer in self.config.layers]
 
     def needs(self) -> tuple[Need, ...]:
         """See the base class."""
-        return contexts.need(self.seed), moments.need(self.config.layers, self.config.module)
+        sought = self.config.model_dump(include=set(VectorConfig.model_fields))
+        sought["seed"] = self.seed
+        sought["sites"] = [list(site) for site in self.searched()]
+        sought["ease"] = self.ease and list(self.ease)
+        return (
+            contexts.need(self.seed),
+            moments.need(self.config.layers, self.config.module),
+            Need("vectors", sought, shortcut=True),
+        )
 
     def load(self, decoder: Decoder, files: Mapping[str, Path]) -> None:
         """See the base class."""
         self._contexts = Contexts.load(files["contexts"], self.config.contexts)
         self._moments = Moments.load(files["moments"], decoder, self._sites(decoder))
+        if "vectors" in files:
+            self._known = StoredVectors(files["vectors"], decoder.device)
 
     def edit(self, decoder: Decoder, requests: Sequence[Request]) -> list[Edit | Failure]:
         """See the base class."""
         config: SpreadConfig = self.config
         subject = config.kl_prompt == "subject"
         passages = Passages.read(decoder, requests, self._contexts, config.layers[0], subject=subject)
-        searched = self.searched(decoder)
-        found = VectorSearch(decoder, passages, searched, config, self.ease).run()
+        found = self._found(decoder, passages)
         kept = {number: one for number, one in enumerate(found) if isinstance(one, Vectors)}
         if not kept:
             return list(results(decoder, passages, found, {}))
@@ -92,10 +102,23 @@ class Spread(Editor):
             decoder,
             passages.of(list(kept)),
             self._sites(decoder),
-            searched[0],
+            self.searched()[0],
             self._moments,
             config.mom2_update_weight,
             self.share,
         )
         changes = dict(zip(kept, spreading.run(wanted), strict=True))
         return results(decoder, passages, found, changes)
+
+    def _found(self, decoder: Decoder, passages: Passages) -> list[Vectors | Failure]:
+        """Look up what is known, and seek the rest."""
+        names = [request.case_id for request in passages.requests]
+        found: dict[int, Vectors | Failure] = {}
+        if self._known is not None:
+            found = {number: self._known.of(name) for number, name in enumerate(names) if name in self._known}
+        others = [number for number in range(len(names)) if number not in found]
+        if others:
+            rest = passages.of(others) if found else passages
+            search = VectorSearch(decoder, rest, self.searched(), self.config, self.ease)
+            found |= zip(others, search.run(), strict=True)
+        return [found[number] for number in range(len(names))]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from clme.editors.losses import target_loss_and_hits
 from clme.editors.passages import Passages
 from clme.editors.rows import shrink
 from clme.models.decoder import Decoder, Hook, Site
+from clme.tensors import read_tensor_metadata, read_tensors
 
 
 class VectorConfig(EditorConfig):
@@ -65,6 +67,29 @@ class Vectors:
     steps: int
 
 
+class StoredVectors:
+    """A file of vectors that were found; it lacks the requests whose search has failed.
+
+    Args:
+        path: made by `clme prepare vectors`.
+        device: where the vectors go.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self._tensors = read_tensors(path, device)
+        case_ids = read_tensor_metadata(path)["case_ids"]
+        self._number = {case_id: number for number, case_id in enumerate(case_ids)}
+
+    def __contains__(self, case_id: str) -> bool:
+        return case_id in self._number
+
+    def of(self, case_id: str) -> Vectors:
+        """Return what was found for a request."""
+        number = self._number[case_id]
+        initial, added = self._tensors["initial"][number], self._tensors["added"][number]
+        return Vectors(initial, added, int(self._tensors["steps"][number]))
+
+
 class Ease(NamedTuple):
     """What PMET does while a target is the arg-max in all contexts: weaken its likelihood, or stop.
 
@@ -75,6 +100,17 @@ class Ease(NamedTuple):
 
     factor: float
     kl: float
+
+
+def check_sites(decoder: Decoder, sites: Sequence[Site]) -> None:
+    """Make sure that the model has the modules where vectors are sought.
+
+    Raises:
+        UserError: a layer is out of range, or a module is missing.
+    """
+    for site in sites:
+        if site.module:
+            decoder.site(*site)
 
 
 class VectorSearch:

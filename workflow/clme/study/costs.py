@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clme.study.cases import EncodedCase
 
 CODEBOOKS = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
+SPREAD = ("memit", "pmet")
 
 
 @dataclass(frozen=True)
@@ -260,8 +261,7 @@ EDITS: dict[str, Callable[[Shape, Texts, Any], Work]] = {
     "none": lambda *_: Work(),
     "ft_l": fine_tuning,
     "rome": rome,
-    "memit": spread,
-    "pmet": spread,
+    **dict.fromkeys(SPREAD, spread),
     "malmen": malmen,
     **dict.fromkeys(CODEBOOKS, value),
 }

@@ -126,6 +126,20 @@ class Forecast:
         rows = [row for row in study.editor_names if study.editor(row) in costs.CODEBOOKS]
         return max((self._alone(model, dataset, row, set()) for row in rows), default=0.0)
 
+    def vectors(self, model: str, dataset: str) -> float:
+        """Return the hours, for all folds, of what MEMIT or PMET seek before they write: of a whole edit.
+
+        Raises:
+            UserError: the model's sizes are not known.
+        """
+        study, shape, texts = self._study, self._shape(model), self.texts(dataset)
+        works = [
+            costs.spread(shape, texts, self._configured(model, row, dataset).config)
+            for row in study.editor_names
+            if study.editor(row) in costs.SPREAD
+        ]
+        return max((self._work_hours(dataset, shape, work) for work in works), default=0.0)
+
     def unedited(self, model: str, dataset: str) -> float:
         """Return the hours of evaluating all cases once.
 

@@ -56,6 +56,7 @@ KINDS = {
     "contexts": Kind("contexts", "model", "clme.study.contexts"),
     "moments": Kind("moments", "model", "clme.study.moments", section="moments"),
     "representations": Kind("representations", "dataset", "clme.study.representations"),
+    "vectors": Kind("vectors", "fold", "clme.study.vectors"),
     "values": Kind("values", "fold", "clme.study.values"),
     "fired": Kind("fired", "fold", "clme.study.fired"),
     "state": Kind("states", "editor", "clme.study.states"),
@@ -119,7 +120,8 @@ def settings(
         KeyError: no editor of the study needs such a file.
     """
     need = _find(study, kind, digest, model, dataset, editor)
-    trains, evaluates = kind in ("representations", "state"), kind in ("representations", "values", "fired")
+    trains = kind in ("representations", "state")
+    evaluates = kind in ("representations", "vectors", "values", "fired")
     exclude = study.evaluation.exclude if trains else ()
     evaluation = study.evaluation.model_copy(update={"timed_cases": 0})
     if kind != "fired":

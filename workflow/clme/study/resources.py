@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clme.study.costs import Shape
     from clme.study.forecast import Forecast
 
-Work = Literal["edit", "evaluate", "value", "train", "moments"]
+Work = Literal["edit", "evaluate", "vectors", "value", "train", "moments"]
 
 INTERPRETERS_MB = 2250
 """What Python takes with torch and a tokenizer, before a model is loaded; where jobs are submitted, Snakemake
@@ -103,6 +103,8 @@ class JobResources:
             return 0.0
         if work == "edit" and row is not None:
             return forecast.edits(model, dataset, row) / self._study.folds
+        if work == "vectors":
+            return forecast.vectors(model, dataset) / self._study.folds
         if work == "value":
             return forecast.values(model, dataset) / self._study.folds
         if work == "train":
