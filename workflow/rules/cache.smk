@@ -4,7 +4,15 @@
 
 from snakemake.caching.rule import RuleCache
 
-SHARED = ["baseline", "moments", "representations", "vectors", "values", "fired", "state"]
+SHARED = [
+    "baseline",
+    "moments",
+    "representations",
+    "vectors",
+    "values",
+    "fired",
+    "state",
+]
 
 # Snakemake wants no `benchmark:` in such rules, since what is taken from the cache has no time of its own; so
 # only where there is a cache they have none.
