@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -256,6 +258,27 @@ def test_a_study_gives_what_sides_can_read(tmp_path, monkeypatch):
     assert dataset.rows.keys() == set(ROWS)
     message = inputs.loading(found, dataset, 1, counting=False)
     assert Compute.model_validate(message["compute"]) == study.compute.of_a_job()
+
+
+def test_the_cost_model_finds_what_time_is_made_of(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ENGINE))
+    import scaling
+
+    random = np.random.default_rng(0)
+    points = list(scaling.points([10, 100], [1, 8], [64, 512]))
+    found = pd.DataFrame([{**point, "row": row} for point in points for row in scaling.ROWS])
+    found["operations"] = random.uniform(1e9, 1e12, len(found))
+    found["values"] = random.uniform(1e7, 1e9, len(found))
+    found["passes"] = random.uniform(1e2, 1e4, len(found))
+    found["megabytes"] = found["at"] - 1.0
+    found["seconds"] = found["operations"] / 1e11 + found["values"] * 5e-9 + found["passes"] * 1e-4
+    fit = scaling.fitted(found)
+    assert fit["speed"] == pytest.approx(1e11)
+    assert fit["handling"] == pytest.approx(5e-9)
+    assert fit["latency"] == pytest.approx(1e-4)
+    assert fit["largest_error"] < 1e-6
+    scaling.plot(found, tmp_path / "scaling.svg")
+    assert (tmp_path / "scaling.svg").stat().st_size > 0
 
 
 @pytest.mark.parametrize(

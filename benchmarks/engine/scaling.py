@@ -6,8 +6,8 @@
 
 Curves on random models: over the number of cases (in batches of 32), over the cases of a batch (as many cases
 as the largest has), and over the model's width (16 cases in one batch). The cost model says that seconds are
-operations / speed + passes * latency, with operations and passes counted by `clme.study.costs`; speed and
-latency are fitted.
+operations / speed + values * handling + passes * latency, all three counted by `clme.study.costs`: values are
+the numbers that enter and leave matrix products. Speed, handling and latency are fitted.
 """
 
 import json
@@ -77,7 +77,7 @@ def measured(point: Mapping[str, Any], folder: Path, threads: int) -> Iterator[d
 
 
 def expected(inputs: Inputs, row: str, batch: int) -> dict[str, float]:
-    """Return the operations and the passes that the cost model counts for a row."""
+    """Return the operations, values and passes that the cost model counts for a row."""
     (dataset,) = inputs.datasets
     config = json.loads((inputs.model / "config.json").read_text(encoding="utf-8"))
     shape = costs.Shape.of_config(config)
@@ -97,24 +97,26 @@ def expected(inputs: Inputs, row: str, batch: int) -> dict[str, float]:
     count = len(encoded)
     return {
         "operations": count * work.operations(shape, texts.prompts / (2 + texts.neighbours)),
+        "values": count * work.values(shape),
         "passes": math.ceil(count / batch) * work.passes * shape.layers,
     }
 
 
 def fitted(found: pd.DataFrame) -> dict[str, float]:
-    """Fit speed and latency to the seconds of all points, each weighing as much in proportion.
+    """Fit the model to the seconds of all points, each weighing as much in proportion.
 
     Returns:
-        ``speed`` in operations per second, ``latency`` in seconds of a layer's pass, and the median and the
-        largest relative ``error``.
+        ``speed`` in operations per second, ``handling`` in seconds of a value, ``latency`` in seconds of a
+        layer's pass, and the median and the largest relative ``error``.
     """
-    counts = found[["operations", "passes"]].to_numpy() / found[["seconds"]].to_numpy()
+    counts = found[["operations", "values", "passes"]].to_numpy() / found[["seconds"]].to_numpy()
     scale = counts.max(axis=0)
-    (per_operation, per_pass), _ = nnls(counts / scale, np.ones(len(counts)))
-    per_operation, per_pass = per_operation / scale[0], per_pass / scale[1]
-    errors = np.abs(counts @ [per_operation, per_pass] - 1)
+    scaled, _ = nnls(counts / scale, np.ones(len(counts)))
+    per_operation, per_value, per_pass = scaled / scale
+    errors = np.abs(counts @ (scaled / scale) - 1)
     return {
         "speed": 1 / per_operation if per_operation else math.inf,
+        "handling": float(per_value),
         "latency": float(per_pass),
         "median_error": float(np.median(errors)),
         "largest_error": float(errors.max()),
@@ -132,7 +134,11 @@ def plot(found: pd.DataFrame, path: Path) -> None:
             axis = axes[line, column]
             for row, part in found[found["curve"] == curve].groupby("row", sort=False):
                 axis.plot(part["at"], part[measure], marker="o", label=row)
-            axis.set(xscale="log", yscale="log", xlabel=across, ylabel=label)
+            axis.set(xscale="log", xlabel=across, ylabel=label)
+            axis.set_yscale("log", nonpositive="mask")
+            places = sorted(set(found.loc[found["curve"] == curve, "at"]))
+            axis.set_xticks(places, labels=list(map(str, places)))
+            axis.xaxis.minorticks_off()
     axes[0, 0].legend()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

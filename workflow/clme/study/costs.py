@@ -164,6 +164,11 @@ class Work:
         layer = 2 * shape.layer_weights + 4 * shape.queries * context
         return layer * self.layers + 2 * shape.hidden * shape.vocabulary * self.heads + self.others
 
+    def values(self, shape: Shape) -> float:
+        """Return how many numbers enter and leave matrix products; what is done with them takes time, too."""
+        layer = 6 * shape.hidden + 2 * shape.queries + 2 * shape.shared + 3 * shape.inner
+        return layer * self.layers + shape.vocabulary * self.heads
+
 
 def evaluation(shape: Shape, texts: Texts, protocol: Protocol, missed: float) -> Work:
     """Return the evaluation of an edit that acts on all prompts, fluency included.
