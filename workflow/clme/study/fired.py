@@ -19,7 +19,7 @@ from clme.evaluation.protocol import PROTOCOLS
 from clme.files import sha256_file
 from clme.models.decoder import Site
 from clme.study.batches import plan
-from clme.study.cases import EncodedCase, select
+from clme.study.cases import EncodedCase
 from clme.study.evaluate import Evaluator
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
@@ -38,8 +38,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     settings, decoder = job.settings, job.decoder
     site = decoder.site(job.need("layer"), job.need("module"))
     values = Values(job.files["values"], decoder.device)
-    chosen = select(job.all_cases, settings.evaluation)
-    cases = job.encoded([case for case in chosen if case.fold == settings.fold])
+    cases = job.edited_cases()
     evaluator = Evaluator(
         decoder,
         job.tokenizer,

@@ -19,7 +19,7 @@ from clme.models.decoder import Decoder
 from clme.models.manifest import manifest_sha256
 from clme.models.text import Tokenizer
 from clme.provenance import processor, source_hash, versions
-from clme.study.cases import Case, EncodedCase, encode, read_cases
+from clme.study.cases import Case, EncodedCase, encode, read_cases, select
 from clme.study.needs import KINDS
 from clme.study.settings import PrepareSettings
 from clme.tensors import read_tensor_metadata, write_tensors
@@ -79,6 +79,15 @@ class Preparation:
         """
         assert self.cases is not None
         return read_cases(self.cases)
+
+    def edited_cases(self) -> list[EncodedCase]:
+        """Return the fold's cases that are edited.
+
+        Raises:
+            UserError: the file is missing or bad, or a case can't be used with this model.
+        """
+        chosen = select(self.all_cases, self.settings.evaluation)
+        return self.encoded([case for case in chosen if case.fold == self.settings.fold])
 
     def encoded(self, cases: Sequence[Case]) -> list[EncodedCase]:
         """Tokenise cases.

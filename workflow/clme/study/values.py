@@ -9,7 +9,7 @@ from torch import Tensor
 from clme.editors.codebooks import ValueConfig, optimise
 from clme.padding import in_groups
 from clme.study.batches import plan
-from clme.study.cases import EncodedCase, select
+from clme.study.cases import EncodedCase
 from clme.study.jobs import request_of
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
@@ -24,8 +24,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     seed, compute_settings = job.need("seed"), job.settings.compute
     config = ValueConfig(**{name: job.need(name) for name in ValueConfig.model_fields})
     site = job.decoder.site(config.layer, config.module)
-    chosen = select(job.all_cases, job.settings.evaluation)
-    cases = job.encoded([case for case in chosen if case.fold == job.settings.fold])
+    cases = job.edited_cases()
 
     def optimised(group: Sequence[EncodedCase]) -> list[tuple[Tensor, Tensor]]:
         made = optimise(job.decoder, site, config, seed, [request_of(case) for case in group])

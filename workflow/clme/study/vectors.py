@@ -18,7 +18,7 @@ from clme.errors import UserError
 from clme.models.decoder import Site
 from clme.padding import in_groups
 from clme.study.batches import plan
-from clme.study.cases import EncodedCase, select
+from clme.study.cases import EncodedCase
 from clme.study.jobs import request_of
 from clme.study.parts import in_parts
 from clme.study.prepare import Preparation
@@ -34,8 +34,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """
     compute_settings = job.settings.compute
     seek = _search(job)
-    chosen = select(job.all_cases, job.settings.evaluation)
-    cases = job.encoded([case for case in chosen if case.fold == job.settings.fold])
+    cases = job.edited_cases()
 
     def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
         requests = [request_of(case) for case in batch]
