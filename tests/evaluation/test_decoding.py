@@ -5,7 +5,7 @@ import torch
 
 from clme.edits import Codebook, Dense, Edit, LowRank
 from clme.evaluation.decoding import Continuer, Row
-from clme.evaluation.sampling import Sampler
+from clme.evaluation.sampling import Sampler, largest
 from clme.models.decoder import Decoder, Site, padded
 from reference import generate, replaced_output
 
@@ -127,12 +127,30 @@ def test_codebooks_that_listen_while_decoding(decoder):
     assert found.same
 
 
-def test_beams_without_noise_are_beam_search(decoder):
+@pytest.mark.parametrize("tokens", [TOKENS, 40])
+def test_beams_without_noise_are_beam_search(decoder, tokens):
     """With no noise the draw takes the best candidates, which is beam search over the top 2 x beams."""
-    rows = [Row(prompt, 1, (), Edit(), torch.zeros(TOKENS, 3 * 6)) for prompt in PROMPTS]
-    found = continuer(decoder, beams=3, top_k=6).continue_rows(rows)
+    rows = [Row(prompt, 1, (), Edit(), torch.zeros(tokens, 3 * 6)) for prompt in PROMPTS]
+    found = continuer(decoder, beams=3, top_k=6, tokens=tokens).continue_rows(rows)
     for prompt, one in zip(PROMPTS, found, strict=True):
-        assert one.sampled == generate(decoder.model, prompt, TOKENS, num_beams=3, eos_token_id=None)
+        assert one.sampled == generate(decoder.model, prompt, tokens, num_beams=3, eos_token_id=None)
+
+
+def test_what_no_beam_continues_is_forgotten(decoder):
+    tokens, beams = 40, 5
+    sampler = Sampler(tokens, 5, beams, frozenset())
+    rows = [Row(p, 1, (), Edit(), sampler.noise(3, f"case {n}")) for n, p in enumerate(PROMPTS)]
+    slots = []
+
+    def note(_, __, options):
+        slots.append(options["attention_mask"].shape[-1])
+
+    handle = decoder.layers[0].register_forward_pre_hook(note, with_kwargs=True)
+    Continuer(decoder, frozenset(), sampler, 10_000).continue_rows(rows)
+    handle.remove()
+    longest = max(map(len, PROMPTS))
+    assert len(slots) == tokens
+    assert max(slots) <= longest + sampler.held < longest + tokens * beams
 
 
 @pytest.mark.parametrize(("beams", "padding"), [(1, 1.0), (3, 1.0), (3, 0.4)])
@@ -157,6 +175,15 @@ def test_top_k_sampling_has_the_right_distribution(decoder):
     for token, probability in zip(ids.tolist(), (probabilities / probabilities.sum()).tolist(), strict=True):
         assert drawn.count(token) / 2000 == pytest.approx(probability, abs=0.04)
     assert set(drawn) <= set(ids.tolist())
+
+
+@pytest.mark.parametrize("width", [9, 512, 3000, 16 * 256])
+def test_the_largest_are_those_of_topk(width):
+    values = torch.randn(3, 4, width).log_softmax(dim=2)
+    values[1, 2, : width // 2] = -torch.inf
+    expected = values.topk(7)
+    for mine, other in zip(largest(values, 7), expected, strict=True):
+        assert torch.equal(mine, other)
 
 
 def test_a_drawn_end_token_ends_the_sample(decoder):

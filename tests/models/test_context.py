@@ -1,5 +1,6 @@
 """Contexts: what rows have read before, with room for what comes after it."""
 
+import pytest
 import torch
 
 from clme.models.context import Context, Past
@@ -53,3 +54,23 @@ def test_two_continuations_of_one_context_do_not_meet() -> None:
     first, second = held.followed(one.keys, one.values), held.followed(two.keys, two.values)
     assert torch.equal(first.keys[:, :, SLOTS:], one.keys)
     assert torch.equal(second.keys[:, :, SLOTS:], two.keys)
+
+
+@pytest.mark.parametrize("room", [0, 10])
+@torch.inference_mode()
+def test_slots_that_are_kept_move_together(room: int) -> None:
+    before = context().with_room(room)
+    kept = torch.tensor([[0, 3], [2, 1], [3, 3]])
+    expected = [
+        torch.stack([row[:, [*range(3), *(3 + slots)]] for row, slots in zip(keys, kept, strict=True)])
+        for keys in (before.layers[0].keys.clone(), before.layers[2].keys.clone())
+    ]
+    after = before.keep(3, kept)
+    assert after.layers[1] is None
+    assert after.valid.shape == (ROWS, 5)
+    for held, keys in zip((after.layers[0], after.layers[2]), expected, strict=True):
+        assert torch.equal(held.keys, keys)
+        new = past(2)
+        longer = held.followed(new.keys, new.values)
+        assert torch.equal(longer.keys, torch.cat([keys, new.keys], dim=2))
+        assert longer.keys.data_ptr() == held.keys.data_ptr()

@@ -115,7 +115,7 @@ class Continuer:
 
     def _held(self, row: Row) -> int:
         """Return how many tokens of a row are held at once: the prompt, and what is written after it."""
-        sampled = self._sampler.tokens * self._sampler.beams if row.noise is not None else 0
+        sampled = self._sampler.held if row.noise is not None else 0
         return len(row.prompt) + max(row.tokens, sampled)
 
     def _continue_chunk(self, rows: list[Row]) -> list[Continuation]:
@@ -265,7 +265,7 @@ class Continuer:
     def _sample(self, prompts: _Prompts, chosen: list[int], noise: Tensor) -> list[tuple[int, ...]]:
         index = torch.tensor(chosen, device=self._decoder.device)
         edits = [prompts.edits[place] for place in chosen]
-        context = prompts.context.rows(index).with_room(self._sampler.tokens * self._sampler.beams)
+        context = prompts.context.rows(index).with_room(self._sampler.held)
         read = context.valid[:, None]
 
         def step(tokens: Tensor, lineage: Tensor, context: Context) -> tuple[Tensor, Context]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from clme.models.context import Context
 from clme.randomness import generator
@@ -14,6 +15,11 @@ Step = Callable[[Tensor, Tensor, Context], tuple[Tensor, Context]]
 """Reads one token of each beam: from tokens [texts, beams], their lineage [texts, beams, slots] among the
 slots after the prompt, and the context, to the next logits [texts, beams, vocabulary]. All beams of a text
 share its context, so that nothing of it is copied."""
+
+
+_BLOCK = 256
+_INTERVAL = 8
+"""After so many steps the tokens that no beam continues any more are forgotten."""
 
 
 @dataclass
@@ -41,6 +47,15 @@ class Sampler:
     def __init__(self, tokens: int, top_k: int, beams: int, ends: frozenset[int]) -> None:
         self.tokens, self.top_k, self.beams = tokens, top_k, beams
         self._ends = torch.tensor(sorted(ends), dtype=torch.long)
+
+    @property
+    def held(self) -> int:
+        """How many tokens after its prompt a text holds at once, as a rule.
+
+        Beams have all but their last tokens in common: the others' descendants were not drawn.
+        """
+        apart = 2 * _INTERVAL * self.beams if self.beams > 1 else 0
+        return min(self.tokens + apart, self.tokens * self.beams)
 
     def noise(self, seed: int, *names: str) -> Tensor:
         """Draw the Gumbel noise [tokens, beams * top_k] of the text that `names` names."""
@@ -71,8 +86,10 @@ class Sampler:
             beams, parents = self._advance(beams, logits, noise[:, position], best)
             if position == self.tokens - 1 or bool((beams.scores == -torch.inf).all()):
                 break
-            inherited = lineage.gather(1, parents[:, :, None].expand(-1, -1, lineage.shape[2]))
-            lineage = torch.cat([inherited, itself], dim=2)
+            lineage = lineage.gather(1, parents[:, :, None].expand(-1, -1, lineage.shape[2]))
+            if self.beams > 1 and position and position % _INTERVAL == 0:
+                lineage, context = _without_dead_ends(lineage, context)
+            lineage = torch.cat([lineage, itself], dim=2)
             logits, context = step(beams.tokens[:, :, -1], lineage, context)
         for text in range(texts):
             for score, tokens in zip(beams.scores[text].tolist(), beams.tokens[text].tolist(), strict=True):
@@ -87,7 +104,7 @@ class Sampler:
         Returns:
             The beams, one token longer, and the beam [texts, beams] that each one continues.
         """
-        likely, ids = logits.float().log_softmax(dim=2).topk(self.top_k, dim=2)
+        likely, ids = largest(logits.float().log_softmax(dim=2), self.top_k)
         scores = (beams.scores[:, :, None] + likely).flatten(1)
         # The largest of (log-probability + Gumbel noise) are a draw without replacement.
         wanted = 1 if self.beams == 1 else min(2 * self.beams, scores.shape[1])
@@ -116,6 +133,28 @@ class Sampler:
         history = beams.tokens.gather(1, parents[:, :, None].expand(-1, -1, beams.tokens.shape[2]))
         longer = torch.cat([history, tokens.gather(1, kept)[:, :, None]], dim=2)
         return _Beams(going.values[:, : self.beams], longer), parents
+
+
+def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return what `values.topk(count)` does: the largest are in the blocks with the largest maxima.
+
+    To search the blocks' maxima, and then the candidates, takes half the time on a CPU.
+    """
+    blocks = pad(values, (0, -values.shape[-1] % _BLOCK), value=-torch.inf).unflatten(-1, (-1, _BLOCK))
+    if blocks.shape[-2] <= count:
+        return torch.topk(values, count)
+    chosen = blocks.amax(dim=-1).topk(count).indices
+    found, places = blocks.take_along_dim(chosen[..., None], dim=-2).flatten(-2).topk(count)
+    return found, chosen.gather(-1, places // _BLOCK) * _BLOCK + places % _BLOCK
+
+
+def _without_dead_ends(lineage: Tensor, context: Context) -> tuple[Tensor, Context]:
+    """Forget tokens that no beam continues; texts that have fewer others keep some of them."""
+    alive = lineage.any(dim=1)
+    kept = int(alive.sum(dim=1).max())
+    slots = alive.long().argsort(dim=1, descending=True, stable=True)[:, :kept]
+    context = context.keep(context.valid.shape[1] - lineage.shape[2], slots)
+    return lineage.take_along_dim(slots[:, None], dim=2), context
 
 
 def _offer(

@@ -38,6 +38,18 @@ class _Room:
             held[:, :, start : self._used] = new
         return self.past()
 
+    def keep(self, start: int, slots: Tensor) -> "Past":
+        """Move the slots `start` + `slots` [rows, kept] together, behind `start`, over those between them.
+
+        What was returned before is void.
+        """
+        end = start + slots.shape[1]
+        for held in self._held:
+            index = slots.to(held.device)[:, None, :, None]
+            held[:, :, start:end] = held[:, :, start : self._used].take_along_dim(index, dim=2)
+        self._used = end
+        return self.past()
+
     def past(self) -> "Past":
         """Return what is held."""
         keys, values = (held[:, :, : self._used] for held in self._held)
@@ -66,6 +78,11 @@ class Past(NamedTuple):
     def with_room(self, slots: int) -> "Past":
         """Return a copy behind which there is room for so many tokens."""
         return _Room(self.keys, self.values, slots).past()
+
+    def keep(self, start: int, slots: Tensor) -> "Past":
+        """Return the first `start` slots and, of those behind, `slots` [rows, kept]; these are void then."""
+        room = self.room if self.room is not None else _Room(self.keys, self.values)
+        return room.keep(start, slots)
 
     def followed(self, keys: Tensor, values: Tensor) -> "Past":
         """Return these and the new tokens', in place where that is worth it and loses nothing."""
@@ -98,6 +115,15 @@ class Context:
     def with_room(self, slots: int) -> "Context":
         """Return a copy behind which so many tokens can be written without moving anything."""
         return Context(tuple(past and past.with_room(slots) for past in self.layers), self.valid)
+
+    def keep(self, start: int, slots: Tensor) -> "Context":
+        """Forget slots behind the first `start`, but for those at `slots` [rows, kept], counted from there.
+
+        It is done in place: this context is void then.
+        """
+        layers = tuple(past and past.keep(start, slots) for past in self.layers)
+        kept = self.valid[:, start:].take_along_dim(slots, dim=1)
+        return Context(layers, torch.cat([self.valid[:, :start], kept], dim=1))
 
     def without(self, taken_back: Tensor) -> "Context":
         """Take tokens back: [rows, slots], True where a token is to be forgotten."""
