@@ -45,10 +45,12 @@ class PlainRow:
         config: its hyperparameters.
         seed: the study's.
         files: what it needs, by kind; shortcuts are not used.
+        values: where GRACE's values are kept, by what they depend on, for rows that have them in common; None
+            to optimise them in each.
     """
 
-    def __init__(self, editor, config, seed, files):
-        self._editor, self._config, self._seed = editor, config, seed
+    def __init__(self, editor, config, seed, files, values=None):
+        self._editor, self._config, self._seed, self._values = editor, config, seed, values
         if "contexts" in files:
             self._prefixes = Contexts.load(files["contexts"], config.contexts).prefixes
         self._moments = _moments(files["moments"]) if "moments" in files else None
@@ -110,18 +112,7 @@ class PlainRow:
     @contextlib.contextmanager
     def _codebook(self, model, request):
         config, pool = self._config, POOL[self._editor]
-        width = rank_one.module_at(model, config.layer, config.module).out_features
-        drawn = generator(self._seed, "grace", request.case_id).random(width).astype(np.float32)
-        value = grace_value(
-            model,
-            request.prompt,
-            request.target,
-            torch.tensor(drawn),
-            layer=config.layer,
-            module=config.module,
-            steps=config.steps,
-            learning_rate=config.learning_rate,
-        )
+        value = self._value(model, request)
         key = self._key(module_inputs(model, config.layer, config.module, request.prompt), pool)
         decoding = getattr(config, "decoding", False)
 
@@ -138,6 +129,19 @@ class PlainRow:
             yield
         finally:
             handle.remove()
+
+    def _value(self, model, request):
+        config = self._config
+        settings = {name: getattr(config, name) for name in ("layer", "module", "steps", "learning_rate")}
+        known = (request.case_id, *settings.values())
+        if self._values is not None and known in self._values:
+            return self._values[known]
+        width = rank_one.module_at(model, config.layer, config.module).out_features
+        drawn = generator(self._seed, "grace", request.case_id).random(width).astype(np.float32)
+        value = grace_value(model, request.prompt, request.target, torch.tensor(drawn), **settings)
+        if self._values is not None:
+            self._values[known] = value
+        return value
 
     def _key(self, inputs, pool):
         """The key of a prompt with these inputs [tokens, d_in] of the module."""

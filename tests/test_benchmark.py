@@ -247,17 +247,40 @@ def test_a_study_gives_what_sides_can_read(tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, "ROOT", tmp_path)
     study = inputs.read_study(ROOT / "config.yaml")
     (model,) = study.models
-    wanted = inputs.needed(study, model, ["cnle"], ROWS)
+    wanted = inputs.needed(study, model, ["cnle"], ROWS, [0, 1])
     for path in wanted:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     prepared.write_cases(tmp_path / "results/datasets/cnle/cases.parquet", count=8, folds=2)
-    found = inputs.of_study(study, model, ["cnle"], ROWS, 3)
+    every = inputs.of_study(study, model, ["cnle"], ROWS, [0, 1], None)
+    assert [{case.fold for case in dataset.cases} for dataset in every.datasets] == [{0}, {1}]
+    assert sum(len(dataset.cases) for dataset in every.datasets) == 8
+    found = inputs.of_study(study, model, ["cnle"], ROWS, [0], 3)
     (dataset,) = found.datasets
     assert [case.fold for case in dataset.cases] == [0, 0, 0]
     assert dataset.rows.keys() == set(ROWS)
     message = inputs.loading(found, dataset, 1, counting=False)
     assert Compute.model_validate(message["compute"]) == study.compute.of_a_job()
+
+
+def test_every_case_is_compared(folder, monkeypatch):
+    """Of another family; what is found goes onto the page."""
+    output = folder / "equality/tiny.json"
+    rows = ["none", "ft_l", "grace"]
+    sizes = ["--editors", ",".join(rows), "--cases", 3, "--apart", 1, "--threads", 1]
+    done = program(ENGINE / "equality.py", "--tiny", "qwen2", *sizes, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert "words fold 0 ft_l together: 0 of 3 cases differ" in done.stdout
+    found = json.loads(output.read_text())
+    compared = {(one["row"], one["way"]): one["cases"] for one in found["equality"]}
+    assert compared == {(row, way): cases for row in rows for way, cases in (("together", 3), ("alone", 1))}
+    monkeypatch.syspath_prepend(str(ENGINE))
+    import page
+
+    together, alone = page._every_case([found])
+    assert (together["model"], together["cases"], together["prompts"]) == ("tiny qwen2", 9, 36)
+    assert (alone["way"], alone["cases"], alone["differing"]) == ("alone", 3, 0)
+    assert together["changed"] > 0
 
 
 def test_the_cost_model_finds_what_time_is_made_of(monkeypatch, tmp_path):

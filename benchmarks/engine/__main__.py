@@ -4,7 +4,6 @@
     make bench                                    the embedded model, all rows, both datasets
     python benchmarks/engine --tiny llama         a random model, in minutes
     python benchmarks/engine --editors rome,grace --datasets cnle --cases 4
-    python benchmarks/engine --tiny llama --cases 20 --apart 20 --no-fluency    equality in 200 edits
 
 Ways of running are measured in turns: `together` (this engine, cases in batches, with all that rows share),
 `alone` (this engine, one case after the other, without shortcuts), `plain` (tests/reference_rows.py: one
@@ -29,25 +28,15 @@ from typing import Any
 import click
 import psutil
 import summary
+from choice import Choice, chosen
 from equality import compared
-from inputs import ROOT, Dataset, Inputs, loading, needed, of_study, of_tests, read_study
-from protocol import Worker
+from inputs import ROOT, Dataset, Inputs, loading, spread
+from protocol import SIDES, Worker
 
-from clme.editors import registry
 from clme.errors import UserError
 from clme.files import write_text
 from clme.progress import Progress
 from clme.provenance import processor, versions
-
-HERE = Path(__file__).parent
-SIDES = {"engine": HERE / "engine_side.py", "plain": HERE / "plain_side.py"}
-
-
-def spread(cases: list[Any], count: int) -> list[Any]:
-    """Choose so many of the cases, evenly over their lengths, so that their mean is that of all."""
-    ordered = sorted(cases, key=lambda case: (len(case.prompt) + len(case.target), case.case_id))
-    count = min(count, len(ordered))
-    return [ordered[int((number + 0.5) * len(ordered) / count)] for number in range(count)]
 
 
 class Run:
@@ -133,7 +122,7 @@ class Run:
                 worker.ask(do="load", **message | its)
         everything = [case.case_id for case in dataset.cases]
         unedited = None
-        apart = [case.case_id for case in spread(list(dataset.cases), self._apart)]
+        apart = [case.case_id for case in spread(dataset.cases, self._apart)]
         for number in range(1 if counting else self._runs):
             for row in dataset.rows:
                 ways = {"together": ("engine", everything, True), "alone": ("engine", apart, False)}
@@ -159,26 +148,15 @@ class Run:
                     if row == "none":
                         unedited = answers["plain"]["outputs"]
                     exact = {way: answer for way, answer in answers.items() if way != "reduced"}
-                    self.found["equality"] += compared(dataset.name, row, exact, unedited)
+                    self.found["equality"] += compared(dataset, row, exact, unedited)
                 self._write()
 
     def _write(self) -> None:
         write_text(self._output, json.dumps(self.found, indent=1) + "\n")
 
 
-def _names(text: str | None, allowed: list[str], option: str) -> list[str]:
-    chosen = allowed if text is None else text.split(",")
-    unknown = [name for name in chosen if name not in allowed]
-    if unknown:
-        raise click.BadParameter(f"{unknown[0]}: not among {', '.join(allowed)}", param_hint=option)
-    return chosen
-
-
 @click.command(help=__doc__)
-@click.option("--config", type=click.Path(path_type=Path, exists=True), default=ROOT / "config.yaml")
-@click.option("--model", help="One of the study's models; the first by default.")
-@click.option("--datasets", help="Names with commas between; all by default.")
-@click.option("--editors", help="Names with commas between; all by default.")
+@chosen
 @click.option("--cases", default=12, show_default=True, help="Cases of each dataset.")
 @click.option("--apart", default=2, show_default=True, help="Of these: run alone and by the reference.")
 @click.option("--runs", default=3, show_default=True, help="Times that each is timed; medians are shown.")
@@ -188,7 +166,6 @@ def _names(text: str | None, allowed: list[str], option: str) -> list[str]:
 )
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="An outside side's program.")
 @click.option("--fluency/--no-fluency", default=True, show_default=True, help="Whether texts are sampled.")
-@click.option("--tiny", metavar="FAMILY", help="A random model of the tests: llama, qwen2 or stablelm.")
 @click.option("--needed", "only_needed", is_flag=True, help="List the files that are taken from results/.")
 @click.option(
     "--output",
@@ -198,10 +175,7 @@ def _names(text: str | None, allowed: list[str], option: str) -> list[str]:
     show_default="docs/performance.json",
 )
 def main(
-    config: Path,
-    model: str | None,
-    datasets: str | None,
-    editors: str | None,
+    choice: Choice,
     cases: int,
     apart: int,
     runs: int,
@@ -209,25 +183,16 @@ def main(
     reduced: str | None,
     adapter: Path | None,
     fluency: bool,
-    tiny: str | None,
     only_needed: bool,
     output: Path,
 ) -> None:
     """Measure, write the results, and print the table."""
-    chosen = _names(editors, registry.names(), "--editors")
+    if only_needed:
+        click.echo(" ".join(choice.needed()))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        if tiny is not None:
-            inputs = of_tests(tiny, Path(folder), chosen, cases)
-        else:
-            study = read_study(config)
-            name = model or next(iter(study.models))
-            used = _names(datasets, list(study.datasets), "--datasets")
-            if only_needed:
-                click.echo(" ".join(needed(study, name, used, chosen)))
-                return
-            inputs = of_study(study, name, used, chosen, cases)
+        inputs = replace(choice.inputs(Path(folder), cases), fluency=fluency)
         start = time.monotonic()
-        inputs = replace(inputs, fluency=fluency)
         run = Run(inputs, runs, apart, threads, adapter, reduced, output)
         run.all()
     click.echo(summary.terminal(run.found))

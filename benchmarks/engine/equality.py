@@ -1,7 +1,33 @@
-"""Whether this engine's greedy outputs are the plain reference's, and by how much those that are not."""
+"""Compares greedy outputs with the plain reference's, case for case; nothing is timed.
 
+\b
+    python benchmarks/engine/equality.py                           all cases of the study in config.yaml
+    python benchmarks/engine/equality.py --datasets cnle           of one of its datasets
+    python benchmarks/engine/equality.py --tiny qwen2 --cases 20   20 of a random model, under all rows
+
+The study's cases are those of all its folds, in the batches of its jobs; what the editors need is taken from
+results/. The reference edits one request at a time, which takes about three minutes of a core for each case.
+FILE gets what was compared, as JSON, after each row; `page.py` shows all such files of docs/equality.
+"""
+
+import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import click
+from choice import Choice, chosen
+from inputs import ROOT, Dataset, Inputs, loading, spread
+from protocol import SIDES, Worker
+
+from clme.errors import UserError
+from clme.files import write_text
+from clme.progress import Progress
+from clme.provenance import processor, versions
 
 TIE = 1e-4
 """Two logits that are not further apart are a tie: rounding decides which one is taken."""
@@ -11,7 +37,7 @@ Outputs = Mapping[str, Sequence[Sequence[int]]]
 
 
 def compared(
-    dataset: str, row: str, answers: Mapping[str, Mapping[str, Any]], unedited: Outputs | None
+    dataset: Dataset, row: str, answers: Mapping[str, Mapping[str, Any]], unedited: Outputs | None
 ) -> list[dict[str, Any]]:
     """Compare each way of running with the plain reference, on the cases that both have.
 
@@ -36,7 +62,8 @@ def compared(
         differing = [one for name in kept for one in _differing(name, answer["outputs"][name], plain)]
         found.append(
             {
-                "dataset": dataset,
+                "dataset": dataset.name,
+                "fold": dataset.fold,
                 "row": row,
                 "way": way,
                 "cases": len(kept),
@@ -71,3 +98,107 @@ def _differing(
             "second": second,
             "tie": second and margin <= TIE,
         }
+
+
+def difference(one: Mapping[str, Any]) -> str:
+    """Say where an output differs from the reference's."""
+    what = ("prompt", "rephrase")[one["prompt"]] if one["prompt"] < 2 else f"neighbour {one['prompt'] - 1}"
+    if "margin" not in one:
+        return f"{what}: one output ends at token {one['place'] + 1}"
+    where = f"{what}, token {one['place'] + 1}: margin {one['margin']:.1e}"
+    return where + (" (a tie)" if one["tie"] else "" if one["second"] else ", not the second likeliest")
+
+
+def check(inputs: Inputs, apart: int, threads: int, output: Path) -> list[dict[str, Any]]:
+    """Run all rows and cases in batches, and some cases alone; compare them with the plain reference.
+
+    Args:
+        inputs: what is run.
+        apart: how many cases of each fold are run alone as well.
+        threads: of each side.
+        output: where it is written after each row.
+
+    Returns:
+        What `compared` says of each row and fold.
+    """
+    found: dict[str, Any] = {
+        "about": {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "processor": processor(),
+            "versions": versions(),
+            "model": inputs.label,
+            "protocol": inputs.protocol,
+        },
+        "equality": [],
+    }
+    with Progress("equality", sum(len(dataset.rows) for dataset in inputs.datasets), "row") as progress:
+        for dataset in inputs.datasets:
+            workers = {name: Worker(script, threads, counting=False) for name, script in SIDES.items()}
+            try:
+                for said in _answers(inputs, dataset, workers, apart, threads):
+                    found["equality"] += said
+                    write_text(output, json.dumps(found, indent=1) + "\n")
+                    progress.advance()
+            finally:
+                for worker in workers.values():
+                    worker.close()
+    return found["equality"]
+
+
+def _answers(
+    inputs: Inputs, dataset: Dataset, workers: Mapping[str, Worker], apart: int, threads: int
+) -> Iterator[list[dict[str, Any]]]:
+    for worker in workers.values():
+        worker.ask(do="load", **loading(inputs, dataset, threads, counting=False, sharing=True))
+    everything = [case.case_id for case in dataset.cases]
+    some = [case.case_id for case in spread(dataset.cases, apart)]
+    ways = {"together": ("engine", everything, True), "plain": ("plain", everything, False)}
+    ways |= {"alone": ("engine", some, False)} if some else {}
+    unedited = None
+    for row in dataset.rows:
+        answers = {
+            way: workers[side].ask(do="run", row=row, cases=cases, together=together)
+            for way, (side, cases, together) in ways.items()
+        }
+        unedited = answers["plain"]["outputs"] if row == "none" else unedited
+        yield compared(dataset, row, answers, unedited)
+
+
+@click.command(help=__doc__)
+@chosen
+@click.option("--cases", type=int, help="Cases of each fold; all by default, 200 of a random model.")
+@click.option("--apart", default=0, show_default=True, help="Of these: run alone as well as in batches.")
+@click.option("--threads", default=os.cpu_count(), show_default=True, help="Of each side.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="By default in docs/equality, named after what is run.",
+)
+def main(choice: Choice, cases: int | None, apart: int, threads: int, output: Path | None) -> None:
+    """Compare, write the results, and print where outputs differ."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = choice.inputs(Path(folder), cases, all_folds=True)
+        inputs = replace(inputs, fluency=False)
+        name = "-".join(filter(None, [*inputs.label.split(), *(choice.datasets or "").split(",")]))
+        output = output or ROOT / f"docs/equality/{name}.json"
+        found = check(inputs, apart, threads, output)
+    click.echo(table(found))
+    click.echo(output)
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each row and way, and below it the prompts whose outputs differ."""
+    lines = []
+    for one in found:
+        head = f"{one['dataset']} fold {one['fold']} {one['row']} {one['way']}"
+        lines.append(f"{head}: {one['cases_differing']} of {one['cases']} cases differ")
+        lines += [f"  {each['case']}, {difference(each)}" for each in one["differing"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"Error: {error}") from None

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ from clme.study.settings import Compute
 
 ROOT = Path(__file__).parents[2]
 FOLD = 0
+"""The fold whose cases are timed."""
+
 # Their making is measured, so they aren't taken from a study's results.
 _MEASURED = ("vectors", "values", "fired")
 
@@ -31,12 +34,14 @@ class Dataset:
 
     Attributes:
         name: the dataset's.
+        fold: the number of the fold that the cases are of.
         task: ``cnle`` or ``csne``.
         cases: of one fold.
         rows: by name, see `protocol.py`.
     """
 
     name: str
+    fold: int
     task: str
     cases: tuple[Case, ...]
     rows: Mapping[str, Mapping[str, Any]]
@@ -65,7 +70,16 @@ class Inputs:
     fluency: bool = True
 
 
-def loading(inputs: Inputs, dataset: Dataset, threads: int, *, counting: bool) -> dict[str, Any]:
+def spread(cases: Sequence[Case], count: int) -> list[Case]:
+    """Choose so many of the cases, evenly over their lengths, so that their mean is that of all."""
+    ordered = sorted(cases, key=lambda case: (len(case.prompt) + len(case.target), case.case_id))
+    count = min(count, len(ordered))
+    return [ordered[int((number + 0.5) * len(ordered) / count)] for number in range(count)]
+
+
+def loading(
+    inputs: Inputs, dataset: Dataset, threads: int, *, counting: bool, sharing: bool = False
+) -> dict[str, Any]:
     """Return the message that makes a side load a dataset, but for ``do``; see `protocol.py`."""
     beams = PROTOCOLS[inputs.protocol].fluency_beams
     fluency = {"tokens": FLUENCY_TOKENS, "top_k": FLUENCY_TOP_K, "beams": beams}
@@ -84,6 +98,7 @@ def loading(inputs: Inputs, dataset: Dataset, threads: int, *, counting: bool) -
         "cases": [{name: getattr(case, name) for name in texts} for case in dataset.cases],
         "rows": dict(dataset.rows),
         "counting": counting,
+        "sharing": sharing,
     }
 
 
@@ -96,48 +111,54 @@ def read_study(path: Path) -> StudyConfig:
     return study_config.load({**yaml.safe_load(path.read_text(encoding="utf-8")), "editors": "all"})
 
 
-def needed(study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str]) -> list[str]:
+def needed(
+    study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str], folds: Sequence[int]
+) -> list[str]:
     """Return the files that the benchmark takes from the study's results."""
     found = {f"results/models/{model}/manifest.json"}
-    for dataset in datasets:
+    for dataset, fold in product(datasets, folds):
         found.add(f"results/datasets/{dataset}/cases.parquet")
         for editor in editors:
-            found |= set(_files(study, model, dataset, editor).values())
+            found |= set(_files(study, model, dataset, editor, fold).values())
     return sorted(found)
 
 
-def _files(study: StudyConfig, model: str, dataset: str, editor: str) -> dict[str, str]:
-    paths = needs.paths(study, model, dataset, editor, str(FOLD))
+def _files(study: StudyConfig, model: str, dataset: str, editor: str, fold: int) -> dict[str, str]:
+    paths = needs.paths(study, model, dataset, editor, str(fold))
     return {kind: path for kind, path in paths.items() if kind not in _MEASURED}
 
 
 def of_study(
-    study: StudyConfig, model: str, datasets: Sequence[str], editors: Sequence[str], count: int
+    study: StudyConfig,
+    model: str,
+    datasets: Sequence[str],
+    editors: Sequence[str],
+    folds: Sequence[int],
+    count: int | None,
 ) -> Inputs:
-    """Return a study's inputs; the cases are the first ones of its first fold.
+    """Return a study's inputs; the cases are the first ones of each fold, or all of them.
 
     Raises:
         UserError: a file is missing.
     """
-    missing = [path for path in needed(study, model, datasets, editors) if not (ROOT / path).exists()]
+    wanted = needed(study, model, datasets, editors, folds)
+    missing = [path for path in wanted if not (ROOT / path).exists()]
     if missing:
         raise UserError(f"{missing[0]}: missing, with {len(missing) - 1} more; `make bench` makes them")
     found = []
-    for dataset in datasets:
+    for dataset, fold in product(datasets, folds):
         task = study.datasets[dataset].task
         chosen = select(read_cases(ROOT / f"results/datasets/{dataset}/cases.parquet"), study.evaluation)
-        cases = [case for case in chosen if case.fold == FOLD][:count]
-        rows = {
-            editor: {
+        cases = [case for case in chosen if case.fold == fold][:count]
+        rows = {}
+        for editor in editors:
+            files = _files(study, model, dataset, editor, fold)
+            rows[editor] = {
                 "editor": study.editor(editor),
                 "hyperparameters": study.hyperparameters(model, editor, task),
-                "files": {
-                    kind: str(ROOT / path) for kind, path in _files(study, model, dataset, editor).items()
-                },
+                "files": {kind: str(ROOT / path) for kind, path in files.items()},
             }
-            for editor in editors
-        }
-        found.append(Dataset(dataset, task, tuple(cases), rows))
+        found.append(Dataset(dataset, fold, task, tuple(cases), rows))
     compute = study.compute.of_a_job()
     folder = ROOT / f"results/models/{model}"
     return Inputs(folder, model, study.seed, study.protocol, compute, tuple(found))
@@ -175,4 +196,5 @@ def of_tests(family: str, folder: Path, editors: Sequence[str], count: int, widt
         files = {kind: str(file) for kind, file in made.items()}
         rows[name] = {"editor": name, "hyperparameters": overrides, "files": files}
     cases = tuple(case for case in read_cases(path) if case.fold == FOLD)
-    return Inputs(model, f"tiny {family}", 0, "paper", compute, (Dataset("words", "cnle", cases, rows),))
+    dataset = Dataset("words", FOLD, "cnle", cases, rows)
+    return Inputs(model, f"tiny {family}", 0, "paper", compute, (dataset,))

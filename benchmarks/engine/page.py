@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import summary
+from equality import difference
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clme.errors import UserError
@@ -24,11 +25,17 @@ from clme.files import write_text
 ROOT = Path(__file__).parents[2]
 
 
-def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None, plot: str) -> str:
+def page(
+    found: Mapping[str, Any],
+    equalities: Sequence[Mapping[str, Any]],
+    scaling: Mapping[str, Any] | None,
+    plot: str,
+) -> str:
     """Return the page as Markdown.
 
     Args:
         found: what `benchmarks/engine` has written.
+        equalities: what `equality.py` has written.
         scaling: what `scaling.py` has written, if it has.
         plot: the name of the plot's file, beside the page.
     """
@@ -45,7 +52,8 @@ def page(found: Mapping[str, Any], scaling: Mapping[str, Any] | None, plot: str)
         floors=list(_floors(ratios)),
         lines={name: list(_lines(found, name)) for name in datasets},
         memory=summary.memory(found),
-        equality=_equality(found),
+        equality=_equality(found["equality"]),
+        every_case=list(_every_case(equalities)),
         failed=list(_failed(found)),
         scaling=scaling,
         plot=plot,
@@ -83,11 +91,21 @@ def _number(value: float, places: int) -> str:
     return "–" if math.isnan(value) else f"{value:,.{places}f}"
 
 
-def _equality(found: Mapping[str, Any]) -> dict[str, Any]:
-    compared = found["equality"]
+def _every_case(equalities: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return for each comparison, dataset and way of running what was compared."""
+    for one in equalities:
+        keys = dict.fromkeys((each["dataset"], each["way"]) for each in one["equality"])
+        for dataset, way in keys:
+            chosen = [each for each in one["equality"] if (each["dataset"], each["way"]) == (dataset, way)]
+            known = {"model": one["about"]["model"], "date": one["about"]["date"][:10], "dataset": dataset}
+            changed = sum(each["changed"] or 0 for each in chosen)
+            yield known | {"way": way, "changed": changed} | _equality(chosen)
+
+
+def _equality(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     listed = [
         {name: one[name] for name in ("dataset", "row", "way")}
-        | {"case": each["case"], "what": summary.difference(each)}
+        | {"case": each["case"], "what": difference(each)}
         for one in compared
         for each in one["differing"]
     ]
@@ -141,15 +159,19 @@ _OF_A_RUN = ("date", "load_before", "matmul_peak")
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the page goes.")
 def main(measured: tuple[Path, ...], output: Path | None) -> None:
-    """Write the page and the plot; scaling.json is taken from the first file's folder, if it is there."""
+    """Write the page and the plot; scaling.json and equality/ are taken from the first file's folder."""
     paths = measured or (ROOT / "docs/performance.json",)
     found = merged(paths)
     output = output or paths[0].with_suffix(".md")
     curves = paths[0].with_name("scaling.json")
     scaling = json.loads(curves.read_text(encoding="utf-8")) if curves.exists() else None
+    equalities = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(paths[0].parent.glob("equality/*.json"))
+    ]
     plot = output.with_suffix(".svg")
     summary.plot(found, plot)
-    write_text(output, page(found, scaling, plot.name))
+    write_text(output, page(found, equalities, scaling, plot.name))
     click.echo(output)
 
 

@@ -38,6 +38,7 @@ class PlainSide:
         longest = self._model.config.max_position_embeddings
         cases = [Case(fold=0, **{**one, "neighbours": tuple(one["neighbours"])}) for one in message["cases"]]
         self._cases = {case.case.case_id: case for case in encode(cases, tokenizer, longest, folder)}
+        self._values: dict[Any, Any] | None = {} if message["sharing"] else None
         self._rows = {name: self._row(**about) for name, about in message["rows"].items()}
         self._greedy(next(iter(self._cases.values())))  # to warm up
         return {}
@@ -52,7 +53,7 @@ class PlainSide:
             seed=message["seed"],
         )
         paths = {kind: Path(path) for kind, path in files.items()}
-        return reference_rows.PlainRow(editor, configured.config, message["seed"], paths)
+        return reference_rows.PlainRow(editor, configured.config, message["seed"], paths, self._values)
 
     def run(self, row: str, cases: list[str], together: bool) -> dict[str, Any]:
         """Edit and evaluate; `together` makes no difference."""

@@ -11,7 +11,8 @@ messages come:
 - ``cases``: a list of ``{"case_id", "prompt", "rephrase", "target", "neighbours"}``, all texts;
 - ``rows``: by name ``{"editor", "hyperparameters", "files"}``: what differs from the editor's defaults, and
   what it needs (contexts, second moments, trained states), by kind;
-- ``counting``: whether operations and memory are of interest, and seconds are not.
+- ``counting``: whether operations and memory are of interest, and seconds are not;
+- ``sharing``: whether only outputs are of interest, so that rows may share values in every way of running.
 
 ``{"do": "run", "row": NAME, "cases": [CASE_ID, ...], "together": BOOL}``: edit and evaluate these cases, in
 batches and with all that rows share if `together`, else one after the other. Answered by
@@ -35,6 +36,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Protocol
+
+_HERE = Path(__file__).parent
+SIDES = {"engine": _HERE / "engine_side.py", "plain": _HERE / "plain_side.py"}
+"""The programs of this engine and of the plain reference."""
 
 # Freed memory goes back to the system at once, so that a peak is that of the call and not of one before it.
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

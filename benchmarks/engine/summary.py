@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
+from equality import difference
 
 CODEBOOKS = ("grace", "a_grace", "a_grace_wo_cl", "a_grace_wo_mean")
 TOTAL = ("edit", "both")
@@ -165,15 +166,6 @@ def terminal(found: Mapping[str, Any]) -> str:
     ]
     parts += ["\n".join(lines), "\n".join(equal) or "all greedy outputs are the plain reference's"]
     return "\n\n".join(parts)
-
-
-def difference(one: Mapping[str, Any]) -> str:
-    """Say where an output differs from the reference's."""
-    what = ("prompt", "rephrase")[one["prompt"]] if one["prompt"] < 2 else f"neighbour {one['prompt'] - 1}"
-    if "margin" not in one:
-        return f"{what}: one output ends at token {one['place'] + 1}"
-    where = f"{what}, token {one['place'] + 1}: margin {one['margin']:.1e}"
-    return where + (" (a tie)" if one["tie"] else "" if one["second"] else ", not the second likeliest")
 
 
 def plot(found: Mapping[str, Any], path: Path) -> None:
