@@ -94,10 +94,14 @@ def test_values_are_computed_once_for_all_codebooks():
 
 
 def test_hours_of_jobs_add_up_to_the_rows():
-    """What codebooks share is a job of its own, and none of their edit jobs' work."""
+    """What codebooks share, and what MEMIT seeks, is a job of its own, and none of their edit jobs' work."""
     found, rows = forecast(), hours(forecast())
-    for row in ("ft_l", "memit"):
-        assert found.edits("codellama-7b", "csne", row) == rows["codellama-7b", "csne", row]
+    assert found.edits("codellama-7b", "csne", "ft_l") == rows["codellama-7b", "csne", "ft_l"]
+    memit = forecast(editors=["memit"])
+    sought, written = memit.vectors("codellama-7b", "csne"), memit.edits("codellama-7b", "csne", "memit")
+    assert sought + written == pytest.approx(rows["codellama-7b", "csne", "memit"])
+    assert sought > 0
+    assert written > memit.unedited("codellama-7b", "csne")
     assert found.values("codellama-7b", "csne") == rows["codellama-7b", "csne", "grace"]
     assert found.edits("codellama-7b", "csne", "grace") == rows["codellama-7b", "csne", "a_grace"]
     assert found.edits("codellama-7b", "csne", "a_grace_wo_mean") == 0

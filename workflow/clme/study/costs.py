@@ -244,14 +244,23 @@ def rome(shape: Shape, texts: Texts, config: Any) -> Work:
     return _sought(shape, texts, config, config.layer, config.layer)
 
 
-def spread(shape: Shape, texts: Texts, config: Any) -> Work:
-    """Return MEMIT's or PMET's edit: the search at the highest layer, then from layer to layer."""
+def vectors(shape: Shape, texts: Texts, config: Any) -> Work:
+    """Return what MEMIT or PMET seeks before it writes: a vector at the highest layer."""
+    return _sought(shape, texts, config, config.layers[0], config.layers[-1])
+
+
+def written(shape: Shape, texts: Texts, config: Any) -> Work:
+    """Return MEMIT's or PMET's way from layer to layer, to a vector that has been found."""
     lowest, highest = config.layers[0], config.layers[-1]
     longest = texts.prompt + TOKENS + 1
     contexts = (1 + config.contexts) * longest
     bare = longest * sum(highest + 1 - layer for layer in config.layers)
-    written = Work((highest + 1 - lowest) * contexts + bare, passes=len(config.layers) / shape.layers)
-    return _sought(shape, texts, config, lowest, highest) + written
+    return Work((highest + 1 - lowest) * contexts + bare, passes=len(config.layers) / shape.layers)
+
+
+def spread(shape: Shape, texts: Texts, config: Any) -> Work:
+    """Return MEMIT's or PMET's edit."""
+    return vectors(shape, texts, config) + written(shape, texts, config)
 
 
 def malmen(shape: Shape, texts: Texts, config: Any) -> Work:

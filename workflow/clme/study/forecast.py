@@ -127,14 +127,14 @@ class Forecast:
         return max((self._alone(model, dataset, row, set()) for row in rows), default=0.0)
 
     def vectors(self, model: str, dataset: str) -> float:
-        """Return the hours, for all folds, of what MEMIT or PMET seek before they write: of a whole edit.
+        """Return the hours, for all folds, of what MEMIT or PMET seek before they write.
 
         Raises:
             UserError: the model's sizes are not known.
         """
         study, shape, texts = self._study, self._shape(model), self.texts(dataset)
         works = [
-            costs.spread(shape, texts, self._configured(model, row, dataset).config)
+            costs.vectors(shape, texts, self._configured(model, row, dataset).config)
             for row in study.editor_names
             if study.editor(row) in costs.SPREAD
         ]
@@ -177,10 +177,11 @@ class Forecast:
             return None
         configured = self._configured(model, row, dataset)
         config = configured.config
-        if editor not in costs.CODEBOOKS:
-            evaluated = costs.evaluation(shape, texts, self._protocol, self._missed)
-            return costs.EDITS[editor](shape, texts, config) + evaluated
         needs = {need.kind: need.digest for need in configured.needs()}
+        if editor not in costs.CODEBOOKS:
+            edit = costs.written if needs.get("vectors") in made else costs.EDITS[editor]
+            evaluated = costs.evaluation(shape, texts, self._protocol, self._missed)
+            return edit(shape, texts, config) + evaluated
         work = Work()
         if needs.get("representations") not in made:
             work += costs.looked_up(shape, texts, config)
