@@ -148,8 +148,9 @@ def check(inputs: Inputs, apart: int, threads: int, output: Path) -> list[dict[s
 def _answers(
     inputs: Inputs, dataset: Dataset, workers: Mapping[str, Worker], apart: int, threads: int
 ) -> Iterator[list[dict[str, Any]]]:
-    for worker in workers.values():
-        worker.ask(do="load", **loading(inputs, dataset, threads, counting=False, sharing=True))
+    message = loading(inputs, dataset, threads, counting=False, sharing=True)
+    told = workers["engine"].ask(do="load", **message)
+    workers["plain"].ask(do="load", **message | {"device": told["device"]})
     everything = [case.case_id for case in dataset.cases]
     some = [case.case_id for case in spread(dataset.cases, apart)]
     ways = {"together": ("engine", everything, True), "plain": ("plain", everything, False)}
