@@ -1,5 +1,6 @@
 """Top-k sampling with or without beams, with random numbers that belong to the text."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,10 +53,9 @@ class Sampler:
     def held(self) -> int:
         """How many tokens after its prompt a text holds at once, as a rule.
 
-        Beams have all but their last tokens in common: the others' descendants were not drawn.
+        With 5 beams of 64 tokens it was 120 to 190 of 320; the others were of beams that had died out.
         """
-        apart = 2 * _INTERVAL * self.beams if self.beams > 1 else 0
-        return min(self.tokens + apart, self.tokens * self.beams)
+        return math.ceil(self.tokens * max(1.0, 2 / 3 * self.beams))
 
     def noise(self, seed: int, *names: str) -> Tensor:
         """Draw the Gumbel noise [tokens, beams * top_k] of the text that `names` names."""
