@@ -99,7 +99,8 @@ def test_hours_of_jobs_add_up_to_the_rows():
     assert found.edits("codellama-7b", "csne", "ft_l") == rows["codellama-7b", "csne", "ft_l"]
     memit = forecast(editors=["memit"])
     sought, written = memit.vectors("codellama-7b", "csne"), memit.edits("codellama-7b", "csne", "memit")
-    assert sought + written == pytest.approx(rows["codellama-7b", "csne", "memit"])
+    whole = rows["codellama-7b", "csne", "memit"]
+    assert whole < sought + written < 1.1 * whole  # each reads the contexts up to the lowest layer
     assert sought > 0
     assert written > memit.unedited("codellama-7b", "csne")
     assert found.values("codellama-7b", "csne") == rows["codellama-7b", "csne", "grace"]

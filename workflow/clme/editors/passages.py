@@ -35,7 +35,7 @@ class Passages:
         ends: [rows, 1 + longest target - 1, d], what enters `start` at the prompt's last token and the
             target but for its last token.
         ends_mask: the same without d.
-        context: keys and values of all layers at the tokens before.
+        context: keys and values at the tokens before: of all layers, or of those below `start`.
     """
 
     requests: tuple[Request, ...]
@@ -51,7 +51,14 @@ class Passages:
     @classmethod
     @torch.no_grad()
     def read(
-        cls, decoder: Decoder, requests: Sequence[Request], contexts: Contexts, start: int, *, subject: bool
+        cls,
+        decoder: Decoder,
+        requests: Sequence[Request],
+        contexts: Contexts,
+        start: int,
+        *,
+        subject: bool,
+        whole: bool = True,
     ) -> Self:
         """Read the requests.
 
@@ -61,13 +68,14 @@ class Passages:
             contexts: the model's.
             start: the lowest layer that the editor acts in.
             subject: whether each group has a row with the subject alone.
+            whole: whether the tokens before are read through all layers, as a search needs them.
         """
         rows = [row for request in requests for row in _rows(request, contexts, subject)]
         before, before_mask = padded([prompt[:-1] for prompt, _ in rows], decoder.device)
         ids, mask = padded([prompt[-1:] + target[:-1] for prompt, target in rows], decoder.device)
-        hidden, lower = decoder.read(before, before_mask, stop=start)
-        _, upper = decoder.read(hidden, before_mask, first=start)
-        context = lower.joined(upper)
+        hidden, context = decoder.read(before, before_mask, stop=start)
+        if whole:
+            context = context.joined(decoder.read(hidden, before_mask, first=start)[1])
         ends, _ = decoder.read(ids, mask, context, stop=start)
         number = len(contexts.prefixes)
         group = number + subject

@@ -91,8 +91,15 @@ class Spread(Editor):
     def edit(self, decoder: Decoder, requests: Sequence[Request]) -> list[Edit | Failure]:
         """See the base class."""
         config: SpreadConfig = self.config
-        subject = config.kl_prompt == "subject"
-        passages = Passages.read(decoder, requests, self._contexts, config.layers[0], subject=subject)
+        known = self._known is not None and all(request.case_id in self._known for request in requests)
+        passages = Passages.read(
+            decoder,
+            requests,
+            self._contexts,
+            config.layers[0],
+            subject=not known and config.kl_prompt == "subject",
+            whole=not known,
+        )
         found = self._found(decoder, passages)
         kept = {number: one for number, one in enumerate(found) if isinstance(one, Vectors)}
         if not kept:

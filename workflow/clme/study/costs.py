@@ -223,44 +223,56 @@ def value(shape: Shape, texts: Texts, config: Any) -> Work:
     return once + _steps(shape, config.steps, above, texts.target, texts.target)
 
 
-def _sought(shape: Shape, texts: Texts, config: Any, lowest: int, sought: int) -> Work:
-    """Return the search of a vector in all contexts, from reading them up to the loss of the result.
+def _longest(texts: Texts) -> float:
+    """Return the tokens of a prompt in a context; all rows of a request are as long, padding included."""
+    return texts.prompt + TOKENS + 1
 
-    A request's rows are as long as the longest of them: padding is computed, too.
-    """
+
+def _sought(shape: Shape, texts: Texts, config: Any, sought: int) -> Work:
+    """Return the search of a vector in all contexts, and the reading of these before it."""
     contexts = 1 + config.contexts
-    rows, longest = contexts + (config.kl_prompt == "subject"), texts.prompt + TOKENS + 1
-    before, ends = rows * longest, rows * texts.target
-    final = longest + texts.target
-    once = Work(
-        before * shape.layers + ends * sought + final * (shape.layers - lowest), texts.target, passes=3
-    )
+    rows = contexts + (config.kl_prompt == "subject")
+    ends = rows * texts.target
+    once = Work(rows * _longest(texts) * shape.layers + ends * sought, passes=2)
     heads = contexts * texts.target + 1
     return once + _steps(shape, config.steps - 1, shape.layers - sought, ends, heads)
 
 
+def _result(shape: Shape, texts: Texts, lowest: int) -> Work:
+    """Return the loss under the edit, from its lowest layer on."""
+    tokens, above = _longest(texts) + texts.target, shape.layers - lowest
+    return Work(tokens * above, texts.target, passes=1)
+
+
 def rome(shape: Shape, texts: Texts, config: Any) -> Work:
     """Return ROME's edit."""
-    return _sought(shape, texts, config, config.layer, config.layer)
+    return _sought(shape, texts, config, config.layer) + _result(shape, texts, config.layer)
 
 
 def vectors(shape: Shape, texts: Texts, config: Any) -> Work:
     """Return what MEMIT or PMET seeks before it writes: a vector at the highest layer."""
-    return _sought(shape, texts, config, config.layers[0], config.layers[-1])
+    return _sought(shape, texts, config, config.layers[-1])
 
 
 def written(shape: Shape, texts: Texts, config: Any) -> Work:
-    """Return MEMIT's or PMET's way from layer to layer, to a vector that has been found."""
+    """Return MEMIT's or PMET's edit where the vector is known: contexts are read up to the lowest layer."""
+    below = config.layers[0]
+    read = (1 + config.contexts) * (_longest(texts) + texts.target)
+    return Work(below * read, passes=below / shape.layers) + _spread(shape, texts, config)
+
+
+def _spread(shape: Shape, texts: Texts, config: Any) -> Work:
+    """Return the way from layer to layer, and the loss of the result."""
     lowest, highest = config.layers[0], config.layers[-1]
-    longest = texts.prompt + TOKENS + 1
-    contexts = (1 + config.contexts) * longest
-    bare = longest * sum(highest + 1 - layer for layer in config.layers)
-    return Work((highest + 1 - lowest) * contexts + bare, passes=len(config.layers) / shape.layers)
+    contexts = (1 + config.contexts) * _longest(texts)
+    bare = _longest(texts) * sum(highest + 1 - layer for layer in config.layers)
+    way = Work((highest + 1 - lowest) * contexts + bare, passes=len(config.layers) / shape.layers)
+    return way + _result(shape, texts, lowest)
 
 
 def spread(shape: Shape, texts: Texts, config: Any) -> Work:
     """Return MEMIT's or PMET's edit."""
-    return vectors(shape, texts, config) + written(shape, texts, config)
+    return vectors(shape, texts, config) + _spread(shape, texts, config)
 
 
 def malmen(shape: Shape, texts: Texts, config: Any) -> Work:
