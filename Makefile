@@ -120,6 +120,12 @@ bench: $(READY)  ## measure this engine against one that edits one request at a 
 	@python benchmarks/engine/scaling.py
 	@python benchmarks/engine/page.py
 
+.PHONY: equality
+equality: $(READY)  ## compare every case's greedy outputs with those of editing one request at a time (hours)
+	@$(SNAKEMAKE) --config editors=all -- $$(python benchmarks/engine/equality.py --needed)
+	@python benchmarks/engine/equality.py
+	@python benchmarks/engine/page.py
+
 .PHONY: unlock
 unlock: $(READY)  ## let a run go on after one that was killed (no other may be running here)
 	@$(SNAKEMAKE) --unlock

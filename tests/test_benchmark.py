@@ -265,13 +265,13 @@ def test_a_study_gives_what_sides_can_read(tmp_path, monkeypatch):
 
 def test_every_case_is_compared(folder, monkeypatch):
     """Of another family; what is found goes onto the page."""
-    output = folder / "equality/tiny.json"
+    output = folder / "equality"
     rows = ["none", "ft_l", "grace"]
     sizes = ["--editors", ",".join(rows), "--cases", 3, "--apart", 1, "--threads", 1]
     done = program(ENGINE / "equality.py", "--tiny", "qwen2", *sizes, "--output", output)
     assert done.returncode == 0, done.stderr
     assert "words fold 0 ft_l together: 0 of 3 cases differ" in done.stdout
-    found = json.loads(output.read_text())
+    found = json.loads((output / "tiny-qwen2-words.json").read_text())
     compared = {(one["row"], one["way"]): one["cases"] for one in found["equality"]}
     assert compared == {(row, way): cases for row in rows for way, cases in (("together", 3), ("alone", 1))}
     monkeypatch.syspath_prepend(str(ENGINE))

@@ -1,13 +1,14 @@
 """Compares greedy outputs with the plain reference's, case for case; nothing is timed.
 
 \b
-    python benchmarks/engine/equality.py                           all cases of the study in config.yaml
+    make equality                                                  all cases of the study in config.yaml
     python benchmarks/engine/equality.py --datasets cnle           of one of its datasets
     python benchmarks/engine/equality.py --tiny qwen2 --cases 20   20 of a random model, under all rows
 
 The study's cases are those of all its folds, in the batches of its jobs; what the editors need is taken from
 results/. The reference edits one request at a time, which takes about three minutes of a core for each case.
-FILE gets what was compared, as JSON, after each row; `page.py` shows all such files of docs/equality.
+What was compared goes into a file of FOLDER for each dataset, as JSON, after each row; `page.py` shows all
+such files of docs/equality.
 """
 
 import json
@@ -109,40 +110,40 @@ def difference(one: Mapping[str, Any]) -> str:
     return where + (" (a tie)" if one["tie"] else "" if one["second"] else ", not the second likeliest")
 
 
-def check(inputs: Inputs, apart: int, threads: int, output: Path) -> list[dict[str, Any]]:
+def check(inputs: Inputs, apart: int, threads: int, folder: Path) -> list[dict[str, Any]]:
     """Run all rows and cases in batches, and some cases alone; compare them with the plain reference.
 
     Args:
         inputs: what is run.
         apart: how many cases of each fold are run alone as well.
         threads: of each side.
-        output: where it is written after each row.
+        folder: where it is written after each row, to a file for each dataset.
 
     Returns:
         What `compared` says of each row and fold.
     """
-    found: dict[str, Any] = {
-        "about": {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "processor": processor(),
-            "versions": versions(),
-            "model": inputs.label,
-            "protocol": inputs.protocol,
-        },
-        "equality": [],
+    about = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": processor(),
+        "versions": versions(),
+        "model": inputs.label,
+        "protocol": inputs.protocol,
     }
+    found: dict[str, list[dict[str, Any]]] = {}
     with Progress("equality", sum(len(dataset.rows) for dataset in inputs.datasets), "row") as progress:
         for dataset in inputs.datasets:
+            path = folder / f"{'-'.join([*inputs.label.split(), dataset.name])}.json"
             workers = {name: Worker(script, threads, counting=False) for name, script in SIDES.items()}
             try:
                 for said in _answers(inputs, dataset, workers, apart, threads):
-                    found["equality"] += said
-                    write_text(output, json.dumps(found, indent=1) + "\n")
+                    found.setdefault(dataset.name, []).extend(said)
+                    content = {"about": about, "equality": found[dataset.name]}
+                    write_text(path, json.dumps(content, indent=1) + "\n")
                     progress.advance()
             finally:
                 for worker in workers.values():
                     worker.close()
-    return found["equality"]
+    return [one for each in found.values() for one in each]
 
 
 def _answers(
@@ -170,19 +171,23 @@ def _answers(
 @click.option("--cases", type=int, help="Cases of each fold; all by default, 200 of a random model.")
 @click.option("--apart", default=0, show_default=True, help="Of these: run alone as well as in batches.")
 @click.option("--threads", default=os.cpu_count(), show_default=True, help="Of each side.")
+@click.option("--needed", "only_needed", is_flag=True, help="List the files that are taken from results/.")
 @click.option(
     "--output",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="By default in docs/equality, named after what is run.",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT / "docs/equality",
+    show_default="docs/equality",
 )
-def main(choice: Choice, cases: int | None, apart: int, threads: int, output: Path | None) -> None:
+def main(
+    choice: Choice, cases: int | None, apart: int, threads: int, only_needed: bool, output: Path
+) -> None:
     """Compare, write the results, and print where outputs differ."""
+    if only_needed:
+        click.echo(" ".join(choice.needed(all_folds=True)))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        inputs = choice.inputs(Path(folder), cases, all_folds=True)
-        inputs = replace(inputs, fluency=False)
-        name = "-".join(filter(None, [*inputs.label.split(), *(choice.datasets or "").split(",")]))
-        output = output or ROOT / f"docs/equality/{name}.json"
+        inputs = replace(choice.inputs(Path(folder), cases, all_folds=True), fluency=False)
         found = check(inputs, apart, threads, output)
     click.echo(table(found))
     click.echo(output)
