@@ -12,7 +12,7 @@ from clme.commands.plan import PRESETS, PUBLISHED
 from clme.errors import UserError
 from clme.files import read_parquet
 from clme.stopping import Stopped, told_by_signals
-from clme.study import baseline, batches, config, edit_job, jobs, merge, shards
+from clme.study import baseline, batches, config, edit_job, jobs, merge, needs, shards
 from clme.study.schema import EDITS
 from clme.study.settings import BaselineSettings, Compute, EditSettings, Selection, Shard
 
@@ -155,6 +155,26 @@ def test_jobs_are_divided_by_what_the_forecast_says():
     assert shards.numbers(study(shards="auto", job_hours=1000), PUBLISHED) == {}
     assert shards.numbers(study(), PUBLISHED) == {}
     assert set(shards.numbers(study(shards=3), PUBLISHED).values()) == {3}
+
+
+def test_searches_are_divided_by_what_the_forecast_says():
+    """PMET's takes more than 70 hours on CodeQwen and CSNE in each fold; half of a job's 24 are used."""
+    found = shards.of_needed(study(shards="auto", job_hours=24), PUBLISHED)
+    assert found["vectors/codeqwen-7b/csne"] > 70 / 12
+    assert found["vectors/codeqwen-7b/csne"] >= found["vectors/codeqwen-7b/cnle"]
+    assert found["vectors/codeqwen-7b/cnle"] > found["vectors/stablecode-3b/cnle"]
+    assert "values/stablecode-3b/cnle" not in found
+    assert shards.of_needed(study(shards="auto", job_hours=1000), PUBLISHED) == {}
+    assert shards.of_needed(study(), PUBLISHED) == {}
+    assert set(shards.of_needed(study(shards=3), PUBLISHED).values()) == {3}
+
+
+def test_each_shards_settings_say_which_it_is():
+    of = study(shards=2)
+    digest = needs.paths(of, "stablecode-3b", "cnle", "grace", "0")["values"].split(".")[-2]
+    names = {"digest": digest, "model": "stablecode-3b", "dataset": "cnle", "fold": "0"}
+    assert needs.settings(of, "values", **names).shard is None
+    assert needs.settings(of, "values", **names, shard="2", shards="4").shard == Shard(number=2, of=4)
 
 
 def test_a_model_of_unknown_size_is_named():

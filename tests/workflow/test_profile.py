@@ -88,9 +88,10 @@ def test_jobs_that_outlast_the_partition_are_divided(clone):
     code, said = dry_run(clone, "results/edits/codeqwen-7b/csne/pmet/fold0.parquet")
     assert code == 0, said[-3000:]
     jobs = planned(said)
-    assert jobs["merge"] == 1
-    assert jobs["edit_shard"] > 90 / (24 / 2), "it takes 90 hours as a whole"
-    for one in asked(said, "edit_shard"):
+    assert jobs["merge"] == jobs["merge_prepared"] == 1
+    assert jobs["vectors_shard"] > 70 / (24 / 2), "what PMET writes is sought for more than 70 hours"
+    assert jobs["edit_shard"] == 2, "and written and evaluated in more than 12"
+    for one in asked(said, "vectors_shard") + asked(said, "edit_shard"):
         assert int(one["runtime"]) <= 24 * 60
         assert one["slurm_partition"] == "gpu"
 

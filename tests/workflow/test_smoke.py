@@ -159,6 +159,10 @@ def test_the_full_study_is_planned_without_a_network(tmp_path):
     assert jobs["edit_shard"] == 4 * whole
     assert jobs["merge"] == whole
     assert "edit" not in jobs
+    for kind, rows in [("vectors", 2), ("values", 1), ("fired", 1)]:
+        assert jobs[f"{kind}_shard"] == 4 * 3 * 2 * 2 * rows
+        assert kind not in jobs
+    assert jobs["merge_prepared"] == 4 * 3 * 2 * 2
 
 
 def test_a_wrong_configuration_is_answered_with_the_key(tmp_path):

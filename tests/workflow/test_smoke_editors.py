@@ -1,5 +1,7 @@
 """The DAG with every registered editor and what it needs, on one tiny random model."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import yaml
@@ -52,3 +54,19 @@ def test_codebooks_share_their_values(study):
 def test_tables_4_and_6_are_there(study):
     for table in ("table_4", "table_6"):
         assert (study / f"results/tables/{table}.tex").stat().st_size > 0
+
+
+def test_what_editors_need_is_the_same_file_from_divided_jobs(study):
+    files = [sorted(study.glob(f"results/{kind}/*/*/fold0.*"))[0] for kind in ("vectors", "values")]
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        path.unlink()
+    for kind in ("vectors", "values"):
+        shutil.rmtree(study / "results/journals" / kind)
+    targets = [path.relative_to(study) for path in files]
+    divided = ("--config", "compute={shards: 2}")
+    code, said = snakemake(study, "--cores", 2, *targets, *divided, preset="smoke-editors")
+    assert code == 0, said[-5000:]
+    assert [path.read_bytes() for path in files] == before
+    assert len(list(study.glob("results/logs/v*_shard/*.1of2.log"))) == 2
+    assert not list(study.glob("results/shards/v*/*/*/*")), "what has been put together is not kept"

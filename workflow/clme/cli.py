@@ -18,6 +18,7 @@ COMMANDS = {
     "export-moments": ("clme.commands.moments", "export_moments"),
     "edit": ("clme.commands.study", "edit"),
     "merge": ("clme.commands.study", "merge"),
+    "merge-prepared": ("clme.commands.prepare", "merge_prepared"),
     "aggregate": ("clme.commands.study", "aggregate"),
     "compare": ("clme.commands.study", "compare"),
     "distances": ("clme.commands.study", "distances"),

@@ -35,7 +35,7 @@ class Lease:
 
     Args:
         folder: where the owners' files are; it is made.
-        name: what is locked; begins the files' names.
+        name: what is locked, without dots; begins the files' names.
     """
 
     def __init__(self, folder: Path, name: str) -> None:

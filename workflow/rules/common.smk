@@ -14,6 +14,7 @@ from clme.study.settings import BaselineSettings, EditSettings, Shard
 TABLE_3 = SOURCE / "paper/published/table3.csv"
 RESOURCES = JobResources(study, TABLE_3, Path("results"))
 SHARDS = shards.numbers(study, TABLE_3)
+NEEDED_SHARDS = shards.of_needed(study, TABLE_3)
 
 
 # Relative: paths of the clone in what determines a job would keep its result from being shared with others.
@@ -188,6 +189,15 @@ def shards_of(wildcards):
     count = SHARDS[wildcards.job]
     return [
         f"results/shards/{wildcards.job}/fold{wildcards.fold}.{number}of{count}.parquet"
+        for number in range(1, count + 1)
+    ]
+
+
+def shards_of_needed(wildcards):
+    """The files of the shards of what editors need."""
+    count = NEEDED_SHARDS[wildcards.job]
+    return [
+        f"results/shards/{wildcards.job}/fold{wildcards.fold}.{wildcards.digest}.{number}of{count}.safetensors"
         for number in range(1, count + 1)
     ]
 

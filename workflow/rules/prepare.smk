@@ -233,3 +233,54 @@ rule state:
         "trap '' TERM; clme prepare state {params.folder} --cases {input.cases} {params.needs}"
         " --settings {params.settings:q} --journals {params.journals} --output {output}"
         " 2>&1 | tee {log}"
+
+
+# Jobs that are divided, by `compute.shards`: the parts of their files are put together and are as whole ones.
+if NEEDED_SHARDS:
+
+    use rule vectors as vectors_shard with:
+        output:
+            temp(needs.KINDS["vectors"].shard_pattern),
+        log:
+            "results/logs/vectors_shard/{model}.{dataset}.fold{fold}.{digest}.{shard}of{shards}.log",
+        benchmark:
+            "results/benchmarks/vectors_shard/{model}.{dataset}.fold{fold}.{digest}.{shard}of{shards}.tsv"
+
+    use rule values as values_shard with:
+        output:
+            temp(needs.KINDS["values"].shard_pattern),
+        log:
+            "results/logs/values_shard/{model}.{dataset}.fold{fold}.{digest}.{shard}of{shards}.log",
+        benchmark:
+            "results/benchmarks/values_shard/{model}.{dataset}.fold{fold}.{digest}.{shard}of{shards}.tsv"
+
+    use rule fired as fired_shard with:
+        output:
+            temp(needs.KINDS["fired"].shard_pattern),
+        log:
+            "results/logs/fired_shard/{model}.{dataset}.fold{fold}.{digest}.{shard}of{shards}.log",
+        benchmark:
+            "results/benchmarks/fired_shard/{model}.{dataset}.fold{fold}.{digest}.{shard}of{shards}.tsv"
+
+    ruleorder: merge_prepared > vectors
+    ruleorder: merge_prepared > values
+    ruleorder: merge_prepared > fired
+
+    rule merge_prepared:
+        input:
+            shards_of_needed,
+        output:
+            "results/{job}/fold{fold}.{digest}.safetensors",
+        log:
+            "results/logs/merge_prepared/{job}.fold{fold}.{digest}.log",
+        benchmark:
+            "results/benchmarks/merge_prepared/{job}.fold{fold}.{digest}.tsv"
+        wildcard_constraints:
+            job=any_of(NEEDED_SHARDS),
+        priority: 1
+        conda:
+            "../../envs/model.yaml"
+        params:
+            code=code("prepare:merge_prepared"),
+        shell:
+            "clme merge-prepared {input} --output {output} 2>&1 | tee {log}"

@@ -31,6 +31,9 @@ def prepare(
     others. A run that was interrupted goes on where it stopped. On SIGTERM or SIGUSR1, and before its time
     in a batch system ends, it stops after a batch, with status 75. Example of settings: {"model":
     "smollm2-135m", "dataset": "cnle", "need": {"layer": 12, "module": "mlp.down_proj"}}
+
+    With "shard": {"number": 1, "of": 4} among the settings it makes what belongs to a quarter of the
+    fold's cases; `clme merge-prepared` puts all quarters together.
     """
     from clme import stopping
     from clme.study import prepare as job
@@ -39,3 +42,13 @@ def prepare(
     parsed = parse(PrepareSettings, text_or_file(settings))
     with stopping.told_by_signals():
         job.run(kind, model, cases, named_files(needs, "--needs"), parsed, journals, output)
+
+
+@click.command()
+@click.argument("shards", type=FILE, nargs=-1, required=True)
+@click.option("--output", type=FILE, required=True, help="File to be written.")
+def merge_prepared(shards: tuple[Path, ...], output: Path) -> None:
+    """Put all SHARDS of a file that editors need together: the file that one job makes of all cases."""
+    from clme.study import merge_prepared as job
+
+    job.run(shards, output)

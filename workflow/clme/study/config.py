@@ -90,9 +90,9 @@ class StudyCompute(Compute):
 
     shards: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         1,
-        description="jobs that the cases of a fold are divided among, with the same results (up to rounding"
-        " with `batch: auto`); auto: as many as keep what the cost model predicts for a job under half of"
-        " `job_hours`",
+        description="jobs that the cases of a fold are divided among, of edits and of what is sought for them"
+        " before, with the same results (up to rounding with `batch: auto`); auto: as many as keep what the"
+        " cost model predicts for a job under half of `job_hours`",
     )
     job_hours: float | None = Field(
         None, gt=0, description="hours that a job may take, such as the time limit of a cluster; null: any"

@@ -18,7 +18,6 @@ from clme.evaluation.decoding import Continuation
 from clme.evaluation.protocol import PROTOCOLS
 from clme.files import sha256_file
 from clme.models.decoder import Site
-from clme.study.batches import plan
 from clme.study.cases import EncodedCase
 from clme.study.evaluate import Evaluator
 from clme.study.parts import in_parts
@@ -38,7 +37,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     settings, decoder = job.settings, job.decoder
     site = decoder.site(job.need("layer"), job.need("module"))
     values = Values(job.files["values"], decoder.device)
-    cases = job.edited_cases()
+    batches, first = job.batches(settings.compute.read_tokens)
     evaluator = Evaluator(
         decoder,
         job.tokenizer,
@@ -54,8 +53,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         edits = [_always(site, width, values.of(case.case.case_id)[0]) for case in batch]
         return _packed([one for pair in evaluator.fired(batch, edits) for one in pair])
 
-    batches = plan(cases, settings.compute.batch_cases, settings.compute.read_tokens)
-    parts = in_parts(f"fired {job.label}", batches, job.folder, compute)
+    parts = in_parts(f"fired {job.label}", batches, job.folder, compute, first=first)
     ids = [case.case.case_id for batch in batches for case in batch]
     empty = _packed([])
     return {name: torch.cat([empty[name], *(part[name] for part in parts)]) for name in empty}, {

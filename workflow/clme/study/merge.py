@@ -56,21 +56,33 @@ def _metadata(shards: Sequence[Path]) -> dict[str, str]:
     settings: list[dict[str, Any]] = [json.loads(one["settings"]) for one in found]
     parts = [one["shard"] for one in settings]
     whole = found[0] | {"settings": json.dumps({**settings[0], "shard": None})}
-    expected = {(number, len(shards)) for number in range(1, len(shards) + 1)}
-    if {(part["number"], part["of"]) for part in parts if part} != expected:
-        said = ", ".join(f"{part['number']} of {part['of']}" if part else "no shard" for part in parts)
-        raise UserError(f"{shards[0]}: expected all shards of one job (have: {said}); name each once")
+    refuse_incomplete(shards, parts)
     for path, about, own in zip(shards, found, settings, strict=True):
         own["shard"] = None
         mine = about | {"settings": json.dumps(own), "hardware": whole["hardware"]}
         different = [name for name, value in mine.items() if whole.get(name) != value]
         if different:
             raise UserError(f"{path} and {shards[0]}: were made with different {different[0]}; rerun one")
-    whole["hardware"] = _hardware([one["hardware"] for one in found])
+    whole["hardware"] = json.dumps(named_together([json.loads(one["hardware"]) for one in found]))
     return whole
 
 
-def _hardware(described: Sequence[str]) -> str:
-    """Name the hardware; where shards ran on several kinds, each."""
-    kinds = [json.loads(one) for one in dict.fromkeys(described)]
-    return json.dumps({name: ", ".join(dict.fromkeys(kind[name] for kind in kinds)) for name in kinds[0]})
+def refuse_incomplete(shards: Sequence[Path], parts: Sequence[dict[str, int] | None]) -> None:
+    """Make sure that files are all shards of one job.
+
+    Args:
+        shards: the files.
+        parts: the shard that each says it is; None for a file that isn't one.
+
+    Raises:
+        UserError: one is missing, there twice, or no shard.
+    """
+    expected = {(number, len(shards)) for number in range(1, len(shards) + 1)}
+    if {(part["number"], part["of"]) for part in parts if part} != expected:
+        said = ", ".join(f"{part['number']} of {part['of']}" if part else "no shard" for part in parts)
+        raise UserError(f"{shards[0]}: expected all shards of one job (have: {said}); name each once")
+
+
+def named_together(hardware: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Name the hardware that shards ran on; where it was of several kinds, each."""
+    return {name: ", ".join(dict.fromkeys(kind[name] for kind in hardware)) for name in hardware[0]}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clme.editors import registry
 from clme.study.config import StudyConfig
-from clme.study.settings import PrepareSettings, Selection, Training
+from clme.study.settings import PrepareSettings, Selection, Shard, Training
 
 if TYPE_CHECKING:
     from clme.editors.base import Need
@@ -39,26 +39,35 @@ class Kind:
         module: has the function that makes it.
         section: the part of the study's configuration that belongs to the settings of such a need, which
             an editor doesn't know; None for kinds of which the editor says all.
+        divisible: whether shards of a fold's cases can be made by a job each; all tensors of such a file
+            are in its cases' order, and those of shards, one after the other, are the whole file's.
     """
 
     folder: str
     scope: Scope
     module: str
     section: str | None = None
+    divisible: bool = False
 
     @property
     def pattern(self) -> str:
         """The path of its files, with wildcards."""
         return f"results/{self.folder}/{_FOLDERS[self.scope]}{{digest}}.safetensors"
 
+    @property
+    def shard_pattern(self) -> str:
+        """The path of its shards, with wildcards."""
+        name = f"{_FOLDERS[self.scope]}{{digest}}.{{shard}}of{{shards}}.safetensors"
+        return f"results/shards/{self.folder}/{name}"
+
 
 KINDS = {
     "contexts": Kind("contexts", "model", "clme.study.contexts"),
     "moments": Kind("moments", "model", "clme.study.moments", section="moments"),
     "representations": Kind("representations", "dataset", "clme.study.representations"),
-    "vectors": Kind("vectors", "fold", "clme.study.vectors"),
-    "values": Kind("values", "fold", "clme.study.values"),
-    "fired": Kind("fired", "fold", "clme.study.fired"),
+    "vectors": Kind("vectors", "fold", "clme.study.vectors", divisible=True),
+    "values": Kind("values", "fold", "clme.study.values", divisible=True),
+    "fired": Kind("fired", "fold", "clme.study.fired", divisible=True),
     "state": Kind("states", "editor", "clme.study.states"),
 }
 
@@ -111,6 +120,8 @@ def settings(
     dataset: str | None = None,
     editor: str | None = None,
     fold: str | None = None,
+    shard: str | None = None,
+    shards: str | None = None,
 ) -> PrepareSettings:
     """Return the settings of the job that makes the file of a name.
 
@@ -136,6 +147,7 @@ def settings(
         protocol=study.protocol if kind == "fired" else "paper",
         evaluation=evaluation if evaluates or need.sees_test else Selection(timed_cases=0, exclude=exclude),
         training=study.training if trains else Training(),
+        shard=None if shard is None or shards is None else Shard(number=int(shard), of=int(shards)),
     )
 
 

@@ -22,21 +22,23 @@ def in_parts(
     folder: Path,
     compute: Callable[[Sequence[Item]], dict[str, Tensor]],
     unit: str = "case",
+    first: int = 0,
 ) -> list[dict[str, Tensor]]:
     """Compute the parts that the folder doesn't hold yet, and return all in order.
 
     Args:
         label: what the progress is called.
-        parts: the same at every run for one folder.
+        parts: with their numbers the same at every run for one folder.
         folder: holds a file for each finished part.
         compute: returns a part's tensors; where memory runs out, those of its halves are put together.
         unit: what an item is called.
+        first: the number of the first part; those before and after these belong to other jobs.
 
     Raises:
         UserError: the disk is full, a part's file is damaged, or memory doesn't suffice for a single item.
         Stopped: a signal arrived, or the job's time ends; the folder holds the finished parts.
     """
-    paths = [folder / f"part{number:06}.safetensors" for number in range(len(parts))]
+    paths = [folder / f"part{number:06}.safetensors" for number in range(first, first + len(parts))]
     done = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.exists())
     turns = Turns()
     with Progress(label, sum(map(len, parts)), unit, done) as progress:

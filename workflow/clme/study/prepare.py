@@ -19,6 +19,7 @@ from clme.models.decoder import Decoder
 from clme.models.manifest import manifest_sha256
 from clme.models.text import Tokenizer
 from clme.provenance import processor, source_hash, versions
+from clme.study.batches import Batch, plan, shard
 from clme.study.cases import Case, EncodedCase, encode, read_cases, select
 from clme.study.needs import KINDS
 from clme.study.settings import PrepareSettings
@@ -48,7 +49,9 @@ class Preparation:
     def label(self) -> str:
         """What the progress is called."""
         fold = "" if self.settings.fold is None else f" fold {self.settings.fold}"
-        return "/".join(filter(None, (self.settings.model, self.settings.dataset))) + fold
+        own = self.settings.shard
+        part = "" if own is None else f" shard {own.number} of {own.of}"
+        return "/".join(filter(None, (self.settings.model, self.settings.dataset))) + fold + part
 
     def need(self, name: str) -> Any:
         """Return one of the need's settings.
@@ -89,6 +92,25 @@ class Preparation:
         chosen = select(self.all_cases, self.settings.evaluation)
         return self.encoded([case for case in chosen if case.fold == self.settings.fold])
 
+    def batches(self, tokens: int) -> tuple[list[Batch], int]:
+        """Plan the batches of the fold's edited cases.
+
+        Args:
+            tokens: in a batch at most.
+
+        Returns:
+            The batches of the job's shard, and how many of the fold's are before them.
+
+        Raises:
+            UserError: the cases' file is missing or bad, or a case can't be used with this model.
+        """
+        planned = plan(self.edited_cases(), self.settings.compute.batch_cases, tokens)
+        own = self.settings.shard
+        if own is None:
+            return planned, 0
+        before = sum(len(shard(planned, number, own.of)) for number in range(1, own.number))
+        return shard(planned, own.number, own.of), before
+
     def encoded(self, cases: Sequence[Case]) -> list[EncodedCase]:
         """Tokenise cases.
 
@@ -123,11 +145,12 @@ def run(
         UserError: an input can't be used, or the output can't be written. Finished parts are kept.
     """
     _refuse_incomplete(kind, cases, settings)
+    own = settings.shard
     made_by = [KINDS[kind].module]
     if settings.editor is not None:
         made_by.append(registry.module(settings.editor))
     about = _about(kind, model, cases, settings) | {
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_copy(update={"shard": None}).model_dump(mode="json"),
         **{f"{name}_sha256": sha256_file(path) for name, path in files.items()},
         "source_hash": source_hash(*made_by),
         "versions": versions(),
@@ -135,11 +158,13 @@ def run(
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     folder = journals / digest
     make_folder(folder)
-    with Lease(journals, digest) as lease:
+    # Shards put their parts into one folder: however many there are, what is finished stays.
+    with Lease(journals, digest if own is None else f"{digest}-{own.number}of{own.of}") as lease:
         job = Preparation(settings, model, cases, files, folder)
         tensors, metadata = importlib.import_module(KINDS[kind].module).prepare(job)
         hardware = {"processor": processor(), "device": job.decoder.device_name}
         lease.check()
+        about["settings"] = settings.model_dump(mode="json")
         write_tensors(output, tensors, {**about, "hardware": hardware, **metadata})
     print(f"{kind} {job.label} -> {output}", file=sys.stderr, flush=True)
 
@@ -147,6 +172,8 @@ def run(
 def _refuse_incomplete(kind: str, cases: Path | None, settings: PrepareSettings) -> None:
     """Make sure that it is said what the file belongs to."""
     scope = KINDS[kind].scope
+    if settings.shard is not None and not KINDS[kind].divisible:
+        raise UserError(f"shard: not wanted; files of the kind {kind} are made by one job")
     said = {"--cases": cases, "fold": settings.fold, "editor": settings.editor}
     expected = {"model": 0, "dataset": 1, "fold": 2, "editor": 3}[scope]
     for number, (name, value) in enumerate(said.items()):
@@ -199,6 +226,8 @@ def given(
 
 def _check(path: Path, need: Need, *, model: Path, cases: Path, fold: int, editor: str) -> None:
     metadata = read_tensor_metadata(path)
+    if metadata.get("settings", {}).get("shard") is not None:
+        raise UserError(f"{path}: is one shard; put all together by `clme merge-prepared`")
     scope = KINDS[need.kind].scope
     expected: dict[str, tuple[str, Any]] = {
         "kind": ("kind", need.kind),

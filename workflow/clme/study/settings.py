@@ -152,6 +152,7 @@ class PrepareSettings(_Settings):
         protocol: of an evaluation, for kinds that have one.
         evaluation: the cases that are edited.
         training: the cases that editors are trained on.
+        shard: the part of the edited cases that the file is for; None: all.
     """
 
     model: str
@@ -163,6 +164,7 @@ class PrepareSettings(_Settings):
     compute: Compute = Compute()
     evaluation: Selection = Selection()
     training: Training = Training()
+    shard: Shard | None = None
 
 
 def parse(model: type[Model], text: str) -> Model:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clme.editors.codebooks import ValueConfig, optimise
 from clme.padding import in_groups
-from clme.study.batches import plan
 from clme.study.cases import EncodedCase
 from clme.study.jobs import request_of
 from clme.study.parts import in_parts
@@ -24,7 +23,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     seed, compute_settings = job.need("seed"), job.settings.compute
     config = ValueConfig(**{name: job.need(name) for name in ValueConfig.model_fields})
     site = job.decoder.site(config.layer, config.module)
-    cases = job.edited_cases()
+    batches, first = job.batches(compute_settings.edit_tokens)
 
     def optimised(group: Sequence[EncodedCase]) -> list[tuple[Tensor, Tensor]]:
         made = optimise(job.decoder, site, config, seed, [request_of(case) for case in group])
@@ -36,8 +35,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         values, losses = zip(*found, strict=True)
         return {"values": torch.stack(values), "losses": torch.stack(losses)}
 
-    batches = plan(cases, compute_settings.batch_cases, compute_settings.edit_tokens)
-    parts = in_parts(f"values {job.label}", batches, job.folder, compute)
+    parts = in_parts(f"values {job.label}", batches, job.folder, compute, first=first)
     ids = [case.case.case_id for batch in batches for case in batch]
     width = job.decoder.linear(site).out_features
     empty = {"values": torch.empty(0, width), "losses": torch.empty(0)}

@@ -17,7 +17,6 @@ from clme.editors.vectors import Ease, VectorConfig, Vectors, VectorSearch, chec
 from clme.errors import UserError
 from clme.models.decoder import Site
 from clme.padding import in_groups
-from clme.study.batches import plan
 from clme.study.cases import EncodedCase
 from clme.study.jobs import request_of
 from clme.study.parts import in_parts
@@ -34,7 +33,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """
     compute_settings = job.settings.compute
     seek = _search(job)
-    cases = job.edited_cases()
+    batches, first = job.batches(compute_settings.edit_tokens)
 
     def compute(batch: Sequence[EncodedCase]) -> dict[str, Tensor]:
         requests = [request_of(case) for case in batch]
@@ -42,8 +41,7 @@ def prepare(job: Preparation) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         columns = zip(*in_groups(requests, targets, compute_settings.padding, seek), strict=True)
         return {name: torch.stack(column) for name, column in zip(_NAMES, columns, strict=True)}
 
-    batches = plan(cases, compute_settings.batch_cases, compute_settings.edit_tokens)
-    parts = in_parts(f"vectors {job.label}", batches, job.folder, compute)
+    parts = in_parts(f"vectors {job.label}", batches, job.folder, compute, first=first)
     ids = [case.case.case_id for batch in batches for case in batch]
     if not parts:
         return {name: torch.empty(0) for name in _NAMES[1:]}, {"case_ids": ids}
