@@ -4,21 +4,36 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from math import log2
+from typing import TYPE_CHECKING
 
-from nltk.tokenize import NLTKWordTokenizer
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
+# Not before they are needed: NLTK, which rouge-score loads, too, brings SciPy's statistics, a second of each
+# job that scores nothing.
+if TYPE_CHECKING:
+    from nltk.tokenize import NLTKWordTokenizer
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import BLEU
 
 
 @cache
-def _bleu(effective_order: bool) -> BLEU:
+def _bleu(effective_order: bool) -> "BLEU":
+    from sacrebleu.metrics import BLEU
+
     # sacrebleu warns about sentence scores without effective order, which is what the protocol asks for.
     return BLEU(tokenize="13a", smooth_method="none", effective_order=effective_order)
 
 
 @cache
-def _rouge() -> RougeScorer:
+def _rouge() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer
+
     return RougeScorer(["rougeL"], use_stemmer=False)
+
+
+@cache
+def _tokenizer() -> "NLTKWordTokenizer":
+    from nltk.tokenize import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()
 
 
 def exact_match(output: str, reference: str) -> float:
@@ -49,7 +64,7 @@ def ngram_entropy(text: str) -> float:
     The mean of 2/3 of the bigrams' and 4/3 of the trigrams' entropy, over words as NLTK's Treebank-style
     tokenizer finds them. 0 for a text of fewer than two words.
     """
-    words = NLTKWordTokenizer().tokenize(text)
+    words = _tokenizer().tokenize(text)
     return (2 / 3 * _entropy(words, 2) + 4 / 3 * _entropy(words, 3)) / 2
 
 
