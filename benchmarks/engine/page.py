@@ -5,7 +5,8 @@
     python benchmarks/engine/page.py cnle.json csne.json --output docs/performance.md
 
 Several FILEs must be of the same model and settings, each of other datasets: these can be measured side by
-side. Without any it is docs/performance.json. The page goes beside the first one.
+side. Without any it is docs/performance.json. The page goes beside the first one. What was measured on other
+machines, in machines/ beside it, is compared in a section for each.
 """
 
 import json
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 def page(
     found: Mapping[str, Any],
     equalities: Sequence[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]],
     scaling: Mapping[str, Any] | None,
     plot: str,
 ) -> str:
@@ -36,28 +38,37 @@ def page(
     Args:
         found: what `benchmarks/engine` has written.
         equalities: what `equality.py` has written.
+        others: what `benchmarks/engine` has written on other machines.
         scaling: what `scaling.py` has written, if it has.
         plot: the name of the plot's file, beside the page.
     """
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, undefined=StrictUndefined, keep_trailing_newline=True)
-    datasets = list(dict.fromkeys(one["dataset"] for one in found["measured"]))
-    ratios = summary.ratios(found)
+    compared = _compared(found)
     return environment.get_template("performance.md.j2").render(
-        about=found["about"],
-        cases={one["way"]: one["cases"] for one in found["measured"]},
-        datasets=datasets,
+        **compared,
         lengths=found["texts"],
-        ratios=ratios,
-        floors=list(_floors(ratios)),
-        lines={name: list(_lines(found, name)) for name in datasets},
-        memory=summary.memory(found),
-        equality=_equality(found["equality"]),
+        lines={name: list(_lines(found, name)) for name in compared["datasets"]},
+        others=[_compared(one) for one in others],
         every_case=list(_every_case(equalities)),
         failed=list(_failed(found)),
         scaling=scaling,
         plot=plot,
     )
+
+
+def _compared(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of each machine: how the ways of running compare."""
+    ratios = summary.ratios(found)
+    return {
+        "about": found["about"],
+        "cases": {one["way"]: one["cases"] for one in found["measured"]},
+        "datasets": list(dict.fromkeys(one["dataset"] for one in found["measured"])),
+        "ratios": ratios,
+        "floors": list(_floors(ratios)),
+        "memory": summary.memory(found),
+        "equality": _equality(found["equality"]),
+    }
 
 
 def _floors(ratios: list[dict[str, Any]]) -> Iterator[str]:
@@ -159,19 +170,19 @@ _OF_A_RUN = ("date", "load_before", "matmul_peak")
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the page goes.")
 def main(measured: tuple[Path, ...], output: Path | None) -> None:
-    """Write the page and the plot; scaling.json and equality/ are taken from the first file's folder."""
+    """Write the page and the plot; scaling.json, equality/ and machines/ are of the first file's folder."""
     paths = measured or (ROOT / "docs/performance.json",)
     found = merged(paths)
     output = output or paths[0].with_suffix(".md")
     curves = paths[0].with_name("scaling.json")
     scaling = json.loads(curves.read_text(encoding="utf-8")) if curves.exists() else None
-    equalities = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(paths[0].parent.glob("equality/*.json"))
-    ]
+    equalities, others = (
+        [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths[0].parent.glob(pattern))]
+        for pattern in ("equality/*.json", "machines/*.json")
+    )
     plot = output.with_suffix(".svg")
     summary.plot(found, plot)
-    write_text(output, page(found, equalities, scaling, plot.name))
+    write_text(output, page(found, equalities, others, scaling, plot.name))
     click.echo(output)
 
 

@@ -23,6 +23,8 @@ TARGETS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float], ...] = (
     *((f"evaluation of {name}", (name,), ("both",), 10.0) for name in ("none", "ft_l", "rome", "memit")),
     *((f"evaluation of {name}", (name,), ("both",), 10.0) for name in ("pmet", "malmen", *CODEBOOKS)),
 )
+MEMORY = 1.5
+"""Of a single case's peak, what a batch may take beside what it holds itself."""
 WHOLE = ("all rows of the study", 5, 10)
 """What the study as a whole is to reach, in float32 and in reduced precision."""
 
@@ -128,16 +130,23 @@ def _ratio(
 
 
 def memory(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where batches need the most memory in proportion to single cases, the model included.
+    """Return where batches need the most memory in proportion to what they may need, the model included.
+
+    A batch may take `MEMORY` times a single case's peak and, for what it holds itself, for each further case
+    as much as the single one takes beside the model.
 
     Returns:
-        ``row`` and ``dataset``, the peaks ``together`` and ``alone`` in MB, and their ``ratio``.
+        ``row`` and ``dataset``, the peaks ``together`` and ``alone`` in MB and their ``ratio``, what is
+        ``allowed`` in MB, and the number of ``cases`` in the batch.
     """
-    frame = per_case(found).set_index(["dataset", "row", "way"])
-    peaks = (frame[["edit_memory", "both_memory"]].max(axis=1) + found["about"]["model_mb"]).unstack("way")
-    ratios = (peaks["together"] / peaks["alone"]).sort_values()
-    dataset, row = ratios.index[-1]
-    return {"dataset": dataset, "row": row, "ratio": ratios.iloc[-1], **peaks.loc[dataset, row]}
+    about, frame = found["about"], per_case(found).set_index(["dataset", "row", "way"])
+    peaks = (frame[["edit_memory", "both_memory"]].max(axis=1) + about["model_mb"]).unstack("way")
+    together = max(one["cases"] for one in found["measured"] if one["way"] == "together")
+    cases = min(together, about["compute"]["batch_cases"])
+    peaks["ratio"] = peaks["together"] / peaks["alone"]
+    peaks["allowed"] = MEMORY * peaks["alone"] + (cases - 1) * (peaks["alone"] - about["model_mb"])
+    dataset, row = (peaks["together"] / peaks["allowed"]).sort_values().index[-1]
+    return {"dataset": dataset, "row": row, "cases": cases, **peaks.loc[dataset, row]}
 
 
 def terminal(found: Mapping[str, Any]) -> str:
@@ -155,8 +164,9 @@ def terminal(found: Mapping[str, Any]) -> str:
         lines.append(f"{one['name']:36} {figures}{'' if one['ratio'] >= one['target'] else '  missed'}")
     most = memory(found)
     lines.append(
-        f"memory, together / alone: {most['ratio']:.1f} at most ({most['row']}, {most['dataset']}:"
-        f" {most['together']:.0f} / {most['alone']:.0f} MB)"
+        f"memory, where it is nearest to its limit: {most['together']:.0f} MB together, {most['alone']:.0f}"
+        f" alone, {most['allowed']:.0f} allowed ({most['row']}, {most['dataset']})"
+        f"{'' if most['together'] <= most['allowed'] else '  missed'}"
     )
     equal = [
         f"{one['dataset']} {one['row']} {one['way']}: {one['cases_differing']} of {one['cases']} cases differ"
