@@ -34,6 +34,7 @@ def test_every_editor_edits_every_case(study, cases):
     counts = cases.groupby("editor").size()
     assert counts.to_dict() == dict.fromkeys(registry.names(), SMOKE["evaluation"]["cases"])
     assert (cases["status"] == "ok").all(), cases.loc[cases["status"] != "ok", ["editor", "error"]]
+    assert set(cases["fold"]) == {0, 1}
     metrics = read_parquet(study / "results/metrics.parquet", schema=METRICS)
     assert set(metrics["editor"]) == set(registry.names())
 

@@ -44,7 +44,7 @@ class Clone:
         self.folder = folder
         study = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
         study["models"] = {"tiny-llama": study["models"]["tiny-llama"]}
-        study |= {"datasets": {"cnle": study["datasets"]["cnle"]}, "editors": list(editors)}
+        study |= {"datasets": {"cnle": study["datasets"]["cnle"]}, "editors": list(editors), "folds": 2}
         (folder / "study.yaml").write_text(yaml.safe_dump(study))
         shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copyfile(ROOT / "Snakefile", folder / "Snakefile")
