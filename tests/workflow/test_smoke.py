@@ -125,7 +125,8 @@ def test_a_changed_hyperparameter_reruns_only_its_editor(study):
     change = "models={tiny-llama: {editors: {grace: {steps: 7}}}}"
     code, said = snakemake(study, "-n", "--cores", 1, "results/metrics.parquet", "--config", change)
     assert code == 0, said
-    assert planned(said) == {"values": 4, "fired": 4, "edit": 4, "metrics": 1}
+    once = dict.fromkeys(("values", "fired", "edit"), len(SMOKE["datasets"]))
+    assert planned(said) == {**once, "metrics": 1}
 
 
 def test_a_script_that_submits_jobs_gives_the_same(study, tmp_path):
