@@ -164,7 +164,7 @@ class _Job:
         self._editor, self._settings, self._loaded = editor, settings, loaded
         self._unedited, self._foreseen = unedited, foreseen
         self._evaluator: Evaluator = loaded.evaluator(settings)
-        part = f" shard {settings.shard.number} of {settings.shard.of}" if settings.shard else ""
+        part = f" {settings.shard}" if settings.shard else ""
         row = settings.row or settings.editor
         self.label = f"{row} {settings.model}/{settings.dataset} fold {settings.fold}{part}"
 

@@ -13,7 +13,7 @@ from clme.tensors import read_tensor_metadata, read_tensors, write_tensors
 
 
 def run(shards: Sequence[Path], output: Path) -> None:
-    """Write the tensors of all shards, one after the other.
+    """Write the tensors of all shards, one after the other along their first dimension.
 
     Args:
         shards: files of all shards of one job of `clme prepare`, in any order.

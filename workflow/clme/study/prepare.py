@@ -49,8 +49,7 @@ class Preparation:
     def label(self) -> str:
         """What the progress is called."""
         fold = "" if self.settings.fold is None else f" fold {self.settings.fold}"
-        own = self.settings.shard
-        part = "" if own is None else f" shard {own.number} of {own.of}"
+        part = "" if self.settings.shard is None else f" {self.settings.shard}"
         return "/".join(filter(None, (self.settings.model, self.settings.dataset))) + fold + part
 
     def need(self, name: str) -> Any:

@@ -122,6 +122,9 @@ class Shard(_Settings):
     number: int = Field(ge=1)
     of: int = Field(ge=1)
 
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.of}"
+
 
 class EditSettings(BaselineSettings):
     """Settings of an edit job: one editor on one fold of a dataset.

@@ -66,8 +66,8 @@ def _divided(
         hours: of a job, for all folds, by the forecast.
     """
     chosen = study.compute.shards
-    numbers = _forecast(study, jobs, published, hours) if chosen == "auto" else dict.fromkeys(jobs, chosen)
-    return {"/".join(job): number for job, number in numbers.items() if number > 1}
+    found = _forecast(study, jobs, published, hours) if chosen == "auto" else dict.fromkeys(jobs, chosen)
+    return {"/".join(job): number for job, number in found.items() if number > 1}
 
 
 def _forecast(
